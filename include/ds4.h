@@ -111,14 +111,20 @@ typedef enum ds4_activations {
     DS4_ACTIVATIONS_INT8,  /* activations rounded to 8-bit blocks before products with quantised weights: faster */
 } ds4_activations;
 
+/* How rotary angles are formed (docs/numerics.md). */
+typedef enum ds4_rope_angles_kind {
+    DS4_ROPE_ANGLES_EXACT,   /* in double: right at every position */
+    DS4_ROPE_ANGLES_FLOAT32, /* by repeated float32 products, like other engines: for comparing traces with them */
+} ds4_rope_angles_kind;
+
 typedef struct ds4_engine_options {
     uint32_t n_threads;        /* 0: one per online core */
     uint32_t max_batch_tokens; /* most tokens one forward call may carry; 0: 512 */
-    uint32_t max_logit_rows;   /* most rows of logits one forward call may return; 0: 64 */
     uint32_t max_context;      /* longest session that will be created, in tokens; 0: 32768 */
     uint32_t max_sessions;     /* only for the memory plan; 0: 1 */
     ds4_kv_sim kv_sim;
     ds4_activations activations;
+    ds4_rope_angles_kind rope_angles;
 } ds4_engine_options;
 
 /* What will be resident, in bytes. Computed from shapes alone: nothing is allocated or read. */

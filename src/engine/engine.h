@@ -1,0 +1,25 @@
+/* The inside of engines and sessions. An engine owns scratch memory and threads for one model; a session owns its KV
+ * state and its tokens. Both belong to one thread at a time. */
+#ifndef DS4_ENGINE_ENGINE_H
+#define DS4_ENGINE_ENGINE_H
+
+#include "backend/cpu/step.h"
+#include "model/model.h"
+
+struct ds4_engine {
+    const ds4_model *model;
+    ds4_engine_options options; /* defaults filled in */
+    ds4_forward forward;
+    ds4_step step; /* reused by every call */
+};
+
+struct ds4_session {
+    ds4_engine *engine;
+    ds4_kv kv;
+    uint32_t n_context;
+    uint32_t n_tokens;
+    uint32_t rewind_floor; /* the rings still hold everything needed from here on */
+    int32_t *tokens;       /* [n_context] */
+};
+
+#endif
