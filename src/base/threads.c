@@ -12,6 +12,9 @@
  * few microseconds, far below the cost of a wake-up. */
 enum { POLLS_BEFORE_SLEEP = 4000, MAX_THREADS = 1024 };
 
+/* Fields of `loop`. */
+static const unsigned long long OPEN = 1ull << 32, NUMBER = 1ull << 33, JOINED = OPEN - 1;
+
 typedef struct worker {
     ds4_threads *pool;
     pthread_t thread;
@@ -24,9 +27,11 @@ struct ds4_threads {
     worker *workers;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    atomic_uint generation; /* counts loops; a change tells the workers to start */
+    /* Number of the current loop, whether workers may still join it, and how many have: one word, so that closing a
+     * loop and joining it cannot cross. A worker that the operating system wakes late finds the loop closed and
+     * nobody waits for it: on a busy machine a loop costs no more than its own work. */
+    atomic_ullong loop;
     atomic_bool stop;
-    atomic_uint n_busy; /* workers that have not finished the current loop */
     atomic_size_t next; /* first index nobody has taken yet */
     size_t end, grain;
     ds4_loop_fn body;
@@ -50,38 +55,67 @@ static void run_pieces(ds4_threads *pool, uint32_t index) {
     }
 }
 
-/* Returns the number of the new generation. */
-static unsigned wait_for_loop(ds4_threads *pool, unsigned seen) {
+static unsigned long long number_of(unsigned long long loop) {
+    return loop / NUMBER;
+}
+
+/* Returns the loop word once it differs from the one with number `seen`. */
+static unsigned long long wait_for_loop(ds4_threads *pool, unsigned long long seen) {
+    unsigned long long loop;
     for (int i = 0; i < POLLS_BEFORE_SLEEP; i++) {
-        unsigned now = atomic_load_explicit(&pool->generation, memory_order_acquire);
-        if (now != seen) return now;
+        loop = atomic_load_explicit(&pool->loop, memory_order_acquire);
+        if (number_of(loop) != seen) return loop;
         cpu_pause();
     }
     pthread_mutex_lock(&pool->mutex);
-    while (atomic_load_explicit(&pool->generation, memory_order_acquire) == seen)
+    while (number_of(loop = atomic_load_explicit(&pool->loop, memory_order_acquire)) == seen)
         pthread_cond_wait(&pool->wake, &pool->mutex);
     pthread_mutex_unlock(&pool->mutex);
-    return atomic_load_explicit(&pool->generation, memory_order_acquire);
+    return loop;
+}
+
+/* Whether this worker is now counted in the loop it saw; false when that loop has closed meanwhile. */
+static bool join_loop(ds4_threads *pool, unsigned long long loop) {
+    unsigned long long number = number_of(loop);
+    while ((loop & OPEN) != 0 && number_of(loop) == number) {
+        if (atomic_compare_exchange_weak_explicit(&pool->loop, &loop, loop + 1, memory_order_acquire,
+                                                  memory_order_acquire))
+            return true;
+    }
+    return false;
 }
 
 static void *worker_main(void *argument) {
     worker *self = argument;
     ds4_threads *pool = self->pool;
-    unsigned seen = 0;
+    unsigned long long seen = 0;
     for (;;) {
-        seen = wait_for_loop(pool, seen);
+        unsigned long long loop = wait_for_loop(pool, seen);
         if (atomic_load_explicit(&pool->stop, memory_order_acquire)) return NULL;
+        seen = number_of(loop);
+        if (!join_loop(pool, loop)) continue;
         run_pieces(pool, self->index);
-        atomic_fetch_sub_explicit(&pool->n_busy, 1, memory_order_release);
+        atomic_fetch_sub_explicit(&pool->loop, 1, memory_order_release);
     }
 }
 
-/* The generation changes under the mutex so that no worker can miss it between its check and its sleep. */
-static void start_generation(ds4_threads *pool) {
+/* The number changes under the mutex so that no worker can miss it between its check and its sleep. */
+static void open_loop(ds4_threads *pool) {
     pthread_mutex_lock(&pool->mutex);
-    atomic_fetch_add_explicit(&pool->generation, 1, memory_order_release);
+    unsigned long long number = number_of(atomic_load_explicit(&pool->loop, memory_order_relaxed));
+    atomic_store_explicit(&pool->loop, (number + 1) * NUMBER + OPEN, memory_order_release);
     pthread_cond_broadcast(&pool->wake);
     pthread_mutex_unlock(&pool->mutex);
+}
+
+static void close_loop(ds4_threads *pool) {
+    atomic_fetch_and_explicit(&pool->loop, ~OPEN, memory_order_acq_rel);
+    for (unsigned polls = 0; (atomic_load_explicit(&pool->loop, memory_order_acquire) & JOINED) != 0; polls++) {
+        if (polls < POLLS_BEFORE_SLEEP)
+            cpu_pause();
+        else
+            nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL); /* a worker lost its core in the middle of a piece */
+    }
 }
 
 void ds4_threads_for(ds4_threads *pool, size_t n, size_t grain, ds4_loop_fn body, void *context) {
@@ -96,15 +130,9 @@ void ds4_threads_for(ds4_threads *pool, size_t n, size_t grain, ds4_loop_fn body
     pool->body = body;
     pool->context = context;
     atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool->n_busy, pool->n - 1, memory_order_relaxed);
-    start_generation(pool);
+    open_loop(pool);
     run_pieces(pool, 0);
-    for (unsigned polls = 0; atomic_load_explicit(&pool->n_busy, memory_order_acquire) != 0; polls++) {
-        if (polls < POLLS_BEFORE_SLEEP)
-            cpu_pause();
-        else
-            nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL); /* a worker lost its core to another process: do not burn ours */
-    }
+    close_loop(pool);
 }
 
 ds4_status ds4_threads_create(uint32_t n_threads, ds4_threads **threads, ds4_error *error) {
@@ -138,7 +166,7 @@ ds4_status ds4_threads_create(uint32_t n_threads, ds4_threads **threads, ds4_err
 void ds4_threads_destroy(ds4_threads *pool) {
     if (pool == NULL) return;
     atomic_store_explicit(&pool->stop, true, memory_order_release);
-    start_generation(pool);
+    open_loop(pool);
     for (uint32_t i = 0; i < pool->n_started; i++) pthread_join(pool->workers[i].thread, NULL);
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->mutex);
