@@ -11,18 +11,26 @@ enum { MESSAGE_BYTES = 2048, RECORD_BYTES = MESSAGE_BYTES + 256 };
 
 static const char *kind_colour(ds4_log_kind kind) {
     switch (kind) {
-    case DS4_LOG_PREFILL: return "\033[36m";
-    case DS4_LOG_GENERATION: return "\033[32m";
-    case DS4_LOG_CACHE: return "\033[33m";
-    case DS4_LOG_TOOL: return "\033[90m";
-    case DS4_LOG_WARNING: return "\033[38;5;208m";
-    case DS4_LOG_ERROR: return "\033[31m";
-    case DS4_LOG_INFO: break;
+    case DS4_LOG_PREFILL:
+        return "\033[36m";
+    case DS4_LOG_GENERATION:
+        return "\033[32m";
+    case DS4_LOG_CACHE:
+        return "\033[33m";
+    case DS4_LOG_TOOL:
+        return "\033[90m";
+    case DS4_LOG_WARNING:
+        return "\033[38;5;208m";
+    case DS4_LOG_ERROR:
+        return "\033[31m";
+    case DS4_LOG_INFO:
+        break;
     }
     return "";
 }
 
-/* Copies `text`, spelling control characters out: a log must not be forgeable with newlines or terminal escapes. */
+/* Copies `text`, spelling control characters out: a log must not be forgeable with newlines or
+ * terminal escapes. */
 static size_t escape_controls(char *out, size_t capacity, const char *text) {
     size_t n = 0;
     for (const unsigned char *p = (const unsigned char *)text; *p != 0; p++) {

@@ -1,8 +1,10 @@
-/* Log records for the programs: one line each, written with one write() so that lines of different threads never mix.
+/* Log records for the programs: one line each, written with one write() so that lines of different
+ * threads never mix.
  *
- * A record is `MMDD HH:MM:SS PROGRAM: MESSAGE\n` in local time; on a terminal the message is coloured by its kind.
- * Control characters in the message (text that a client or a model chose) are written as \xNN. A ds4_log is read-only
- * after ds4_log_open and may be used by many threads at once; a record that cannot be written is lost silently. */
+ * A record is `MMDD HH:MM:SS PROGRAM: MESSAGE\n` in local time; on a terminal the message is
+ * coloured by its kind. Control characters in the message (text that a client or a model chose) are
+ * written as \xNN. A ds4_log is read-only after ds4_log_open and may be used by many threads at
+ * once; a record that cannot be written is lost silently. */
 #ifndef DS4_BASE_LOG_H
 #define DS4_BASE_LOG_H
 

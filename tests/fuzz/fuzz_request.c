@@ -1,7 +1,9 @@
-/* The body of a chat completion -> request -> prompt: whatever the bytes, it is refused with a sentence or rendered.
+/* The body of a chat completion -> request -> prompt: whatever the bytes, it is refused with a
+ * sentence or rendered.
  *
- * What must hold is checked, not only that nothing crashes: a refusal names a 4xx or 500 status and its reason, a prompt's
- * segments lie one behind the other and cover its text, and rendering a second time gives the same bytes. */
+ * What must hold is checked, not only that nothing crashes: a refusal names a 4xx or 500 status and
+ * its reason, a prompt's segments lie one behind the other and cover its text, and rendering a
+ * second time gives the same bytes. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +40,8 @@ static void render(const ds4_chat_request *request, uint32_t n_context) {
     check(ds4_render(request, &options, &first, &error) == DS4_OK);
     check_segments(&first);
     check(ds4_render(request, &options, &second, &error) == DS4_OK);
-    check(first.text.n == second.text.n && memcmp(first.text.data, second.text.data, first.text.n) == 0);
+    check(first.text.n == second.text.n &&
+          memcmp(first.text.data, second.text.data, first.text.n) == 0);
     ds4_prompt_free(&first);
     ds4_prompt_free(&second);
 }

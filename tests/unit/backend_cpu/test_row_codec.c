@@ -50,7 +50,7 @@ static void check_block(const float *x, size_t n, bool fp8) {
     for (size_t i = 0; i < n; i++) {
         double v = fabs((double)x[i]) / ldexp(1.0, k);
         unsigned expected = fp8 ? nearest(v > 448 ? 448 : v, e4m3, 127) : nearest(v > 6 ? 6 : v, e2m1, 8);
-        unsigned got = fp8 ? codes[i] : codes[i / 2] >> (4 * (i & 1)) & 15u;
+        unsigned got = fp8 ? (unsigned)codes[i] : (unsigned)codes[i / 2] >> (4 * (i & 1)) & 15u;
         assert_int_equal(got & (fp8 ? 127u : 7u), expected);
         assert_int_equal(got >> (fp8 ? 7 : 3), signbit(x[i]) != 0);
     }

@@ -23,9 +23,12 @@ static void test_record(void **state) {
     assert_true(n > 15);
     /* MMDD HH:MM:SS and a space, then the program. */
     for (int i = 0; i < 14; i++) {
-        if (i == 4 || i == 13) assert_int_equal(line[i], ' ');
-        else if (i == 7 || i == 10) assert_int_equal(line[i], ':');
-        else assert_true(line[i] >= '0' && line[i] <= '9');
+        if (i == 4 || i == 13)
+            assert_int_equal(line[i], ' ');
+        else if (i == 7 || i == 10)
+            assert_int_equal(line[i], ':');
+        else
+            assert_true(line[i] >= '0' && line[i] <= '9');
     }
     assert_string_equal(line + 14, "prog: a 7\\x0aforged: \\x1b[31mx\\x7f\n");
     close(ends[0]);

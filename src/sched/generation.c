@@ -1,0 +1,107 @@
+#include "sched/generation.h"
+
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "chat/control.h"
+#include "tokenizer/tokenizer.h"
+
+struct ds4_generation {
+    const ds4_tokenizer *tokenizer;
+    ds4_draw *draw;
+    ds4_parser *parser;
+    ds4_chat_event_fn sink;
+    void *sink_context;
+    int32_t end_ids[2];
+    uint32_t max_tokens, count, reasoning_count;
+    ds4_finish finish;
+};
+
+ds4_sampling_params ds4_sampling_resolve(ds4_sampling_params asked, ds4_sampling_profile profile,
+                                         bool thinking) {
+    if (!thinking || profile == DS4_SAMPLING_CLIENT) return asked;
+    bool forced = profile == DS4_SAMPLING_FORCED;
+    if (forced || !asked.has_temperature) asked.temperature = forced ? 1.0f : 0.6f;
+    if (forced || !asked.has_top_k) asked.top_k = forced ? 0 : 40;
+    if (forced || !asked.has_top_p) asked.top_p = forced ? 1.0f : 0.95f;
+    if (forced || !asked.has_min_p) asked.min_p = 0.05f;
+    return asked;
+}
+
+static void on_event(void *context, const ds4_chat_event *event) {
+    ds4_generation *generation = context;
+    if (event->type == DS4_EVENT_FINISH) generation->finish = event->finish;
+    generation->sink(generation->sink_context, event);
+}
+
+ds4_status ds4_generation_create(const ds4_generation_options *options, ds4_generation **out,
+                                 ds4_error *error) {
+    ds4_generation *generation = calloc(1, sizeof *generation);
+    if (generation == NULL) return ds4_fail_memory(error, sizeof *generation, "an answer");
+    generation->tokenizer = ds4_model_get_tokenizer(options->model);
+    const ds4_special_ids *special = ds4_tokenizer_special_ids(generation->tokenizer);
+    generation->end_ids[0] = special->eos;
+    generation->end_ids[1] = special->user;
+    generation->max_tokens = options->max_tokens;
+    generation->sink = options->parser.sink;
+    generation->sink_context = options->parser.sink_context;
+    ds4_draw_params draw = {.temperature = options->sampling.temperature,
+                            .top_p = options->sampling.top_p,
+                            .min_p = options->sampling.min_p,
+                            .top_k = options->sampling.top_k,
+                            .seed = options->sampling.seed};
+    ds4_parser_options parser = options->parser;
+    parser.ids = ds4_control_ids_of(generation->tokenizer);
+    parser.sink = on_event;
+    parser.sink_context = generation;
+    ds4_status status = ds4_draw_create(options->bans, &draw, &generation->draw, error);
+    if (status == DS4_OK) status = ds4_parser_create(&parser, &generation->parser, error);
+    if (status != DS4_OK) {
+        ds4_generation_destroy(generation);
+        return status;
+    }
+    *out = generation;
+    return DS4_OK;
+}
+
+void ds4_generation_destroy(ds4_generation *generation) {
+    if (generation == NULL) return;
+    ds4_parser_destroy(generation->parser);
+    ds4_draw_destroy(generation->draw);
+    free(generation);
+}
+
+ds4_status ds4_generation_next(ds4_generation *generation, const float *logits, bool *more,
+                               int32_t *token, ds4_error *error) {
+    ds4_parser *parser = generation->parser;
+    *more = false;
+    bool greedy = ds4_regime_is_greedy(ds4_parser_regime(parser));
+    bool thinking = ds4_parser_phase(parser) == DS4_PHASE_THINKING;
+    int32_t id;
+    ds4_status status = ds4_draw_token(generation->draw, logits, greedy, &id, error);
+    if (status != DS4_OK) return status;
+    if (id != generation->end_ids[0] && id != generation->end_ids[1]) {
+        generation->count++;
+        generation->reasoning_count += thinking;
+    }
+    ds4_token_string bytes = ds4_tokenizer_token_bytes(generation->tokenizer, id);
+    status = ds4_parser_feed_token(parser, id, bytes.data, bytes.n, error);
+    if (status != DS4_OK) return status;
+    if (ds4_parser_is_done(parser)) return DS4_OK;
+    if (ds4_parser_has_failed(parser)) return ds4_parser_finish(parser, DS4_FINISH_STOP, error);
+    if (generation->count >= generation->max_tokens)
+        return ds4_parser_finish(parser, DS4_FINISH_LENGTH, error);
+    *more = true;
+    *token = id;
+    return DS4_OK;
+}
+
+uint32_t ds4_generation_count(const ds4_generation *generation) {
+    return generation->count;
+}
+uint32_t ds4_generation_reasoning_count(const ds4_generation *generation) {
+    return generation->reasoning_count;
+}
+ds4_finish ds4_generation_finish(const ds4_generation *generation) {
+    return generation->finish;
+}

@@ -1,0 +1,49 @@
+/* One answer in the making: logits -> token -> events, until the model, a stop sequence, a tool
+ * block or a limit ends it.
+ *
+ * Owned by one job. Its memory is allocated by ds4_generation_create except what the parser keeps
+ * of the output. Threads: one at a time (created by the submitter, then used by the engine thread).
+ */
+#ifndef DS4_SCHED_GENERATION_H
+#define DS4_SCHED_GENERATION_H
+
+#include "chat/chat_request.h"
+#include "chat/parse.h"
+#include "sched/draw.h"
+
+/* How sampling values that the client did not send are chosen while the model thinks
+ * (docs/sampling.md). What the client did send holds in every profile but FORCED. */
+typedef enum ds4_sampling_profile {
+    DS4_SAMPLING_STABLE, /* thinking: temperature 0.6, top_k 40, top_p 0.95, min_p 0.05 */
+    DS4_SAMPLING_CLIENT, /* the request's defaults, thinking or not */
+    DS4_SAMPLING_FORCED, /* thinking: 1, off, 1, 0.05 whatever was asked */
+} ds4_sampling_profile;
+
+ds4_sampling_params ds4_sampling_resolve(ds4_sampling_params asked, ds4_sampling_profile profile,
+                                         bool thinking);
+
+typedef struct ds4_generation_options {
+    const ds4_model *model;
+    const ds4_ban_set *bans;      /* must outlive the generation */
+    ds4_sampling_params sampling; /* resolved */
+    uint32_t max_tokens;          /* >= 1, already limited to what the context holds */
+    ds4_parser_options parser;    /* with sink; `ids` is filled in here */
+} ds4_generation_options;
+
+typedef struct ds4_generation ds4_generation;
+
+ds4_status ds4_generation_create(const ds4_generation_options *options, ds4_generation **generation,
+                                 ds4_error *error);
+void ds4_generation_destroy(ds4_generation *generation);
+
+/* Chooses the next token from `logits` [n_vocab]. *more: it was `*token`, evaluate it and come
+ * again; otherwise the FINISH event was sent. */
+ds4_status ds4_generation_next(ds4_generation *generation, const float *logits, bool *more,
+                               int32_t *token, ds4_error *error);
+
+uint32_t ds4_generation_count(const ds4_generation *generation); /* sampled tokens without EOS */
+uint32_t
+ds4_generation_reasoning_count(const ds4_generation *generation); /* of these, while thinking */
+ds4_finish ds4_generation_finish(const ds4_generation *generation);
+
+#endif

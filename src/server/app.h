@@ -1,0 +1,95 @@
+/* What the rooms of the server share: flags, log, the model while and after it loads, the
+ * scheduler.
+ *
+ * The event thread owns the HTTP side; a loader thread opens the model; workers parse and render
+ * requests; the engine thread lives in the scheduler. */
+#ifndef DS4_SERVER_APP_H
+#define DS4_SERVER_APP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/log.h"
+#include "sched/sched.h"
+#include "server/flags.h"
+#include "server/http.h"
+
+#define DS4_MODEL_ID "deepseek-v4-flash"
+
+typedef enum ds4_app_state { DS4_APP_LOADING, DS4_APP_READY, DS4_APP_STOPPING } ds4_app_state;
+
+typedef struct ds4_workers ds4_workers;
+
+typedef struct ds4_app {
+    const ds4_server_flags *flags;
+    const ds4_log *log;
+    const char *api_key; /* NULL: no key is asked for */
+    int random_fd;       /* /dev/urandom */
+    uint32_t nonce;      /* tells the ids of this process from those of others */
+    atomic_uint_fast64_t n_requests;
+    ds4_http *http;
+    ds4_workers *workers;
+    void (*loaded)(void *context); /* called by the loader thread at its end, whatever came of it */
+    void *loaded_context;
+
+    atomic_uint_fast64_t load_done, load_total; /* bytes */
+    atomic_bool load_cancelled;
+
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t changed;
+    ds4_app_state state;
+    bool load_failed;
+    ds4_model *model; /* both set once, before READY, by the loader thread; valid until the end */
+    ds4_sched *sched;
+} ds4_app;
+
+ds4_app_state ds4_app_get_state(ds4_app *app);
+void ds4_app_set_state(ds4_app *app, ds4_app_state state);
+
+/* ---- loader.c
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* Thread body: opens the model, starts the scheduler, makes the app READY and logs the readiness
+ * line. */
+void *ds4_app_load(void *app);
+
+/* ---- routes.c
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* The three callbacks of the HTTP server; context: the app. */
+extern const ds4_http_handlers ds4_routes;
+bool ds4_host_is_loopback(const char *host);
+
+/* ---- api_models.c
+ * -------------------------------------------------------------------------------------------- */
+
+void ds4_api_models_list(ds4_app *app, ds4_http_reply *reply);
+void ds4_api_models_get(ds4_app *app, ds4_http_text id, ds4_http_reply *reply);
+void ds4_api_health(ds4_app *app, ds4_http_reply *reply);
+
+/* ---- api_chat.c
+ * ---------------------------------------------------------------------------------------------- */
+
+/* Parses, renders and submits one chat completion. A worker's task: the app is READY. */
+void ds4_api_chat(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
+
+/* ---- workers.c
+ * -----------------------------------------------------------------------------------------------
+ */
+
+typedef void (*ds4_task_fn)(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
+
+/* Threads that prepare requests, so that neither a long prompt nor a slow load ever blocks the
+ * event thread. */
+ds4_status ds4_workers_create(ds4_app *app, unsigned n_threads, size_t n_waiting,
+                              uint64_t waiting_bytes, ds4_workers **workers, ds4_error *error);
+void ds4_workers_destroy(
+    ds4_workers *workers); /* the app must be STOPPING: waiting tasks are answered 503 */
+/* Takes the body over and keeps a reference to the reply. False: too many are waiting. Tasks wait
+ * until the app is READY, in order. */
+bool ds4_workers_submit(ds4_workers *workers, ds4_task_fn task, ds4_strbuf *body,
+                        ds4_http_reply *reply);
+
+#endif

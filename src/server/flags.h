@@ -1,0 +1,26 @@
+/* The command line of ds4-server. */
+#ifndef DS4_SERVER_FLAGS_H
+#define DS4_SERVER_FLAGS_H
+
+#include "base/options.h"
+
+typedef struct ds4_server_flags {
+    const char *model;
+    int64_t ctx, tokens, threads, slots, queue, max_connections;
+    int kv_sim, activations,
+        sampling_profile; /* values of the enums of ds4.h and sched/generation.h */
+    bool warm_weights;
+    const char *chdir;
+    const char *host;
+    int64_t port;
+    const char *api_key, *api_key_file;
+    bool insecure_no_auth;
+    const char *allowed_host; /* comma-separated names */
+    bool cors;
+    const char *cors_origin; /* comma-separated origins, or "*" */
+    int64_t keepalive, drain, output_kb;
+} ds4_server_flags;
+
+extern const ds4_program ds4_server_program;
+
+#endif

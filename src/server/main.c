@@ -1,0 +1,265 @@
+/* ds4-server: options, sockets, signals, and the order in which everything starts and stops. */
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/thread.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "server/app.h"
+
+enum {
+    EXIT_USAGE = 2,
+    EXIT_FORCED = 130,
+    WORKER_THREADS = 2,
+    DRAIN_POLL_MS = 20,
+    DRAIN_GRACE_SECONDS = 3, /* beyond --drain: time for the last step and the last bytes */
+    API_KEY_BYTES = 4096,
+    BODY_MEMORY = 256 * 1024 * 1024, /* arriving bodies together; and again those that wait */
+};
+
+typedef struct server {
+    ds4_app app;
+    ds4_server_flags flags;
+    ds4_log log;
+    struct event_base *base;
+    struct event *interrupt, *terminate, *loaded, *drain;
+    pthread_t loader;
+    bool loader_runs, stopping;
+    double drain_deadline;
+    char api_key[API_KEY_BYTES];
+} server;
+
+static double now_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- stopping
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void join_loader(server *s) {
+    if (!s->loader_runs) return;
+    pthread_join(s->loader, NULL);
+    s->loader_runs = false;
+}
+
+static void start_draining(server *s) {
+    s->stopping = true;
+    s->drain_deadline = now_seconds() + (double)s->flags.drain + DRAIN_GRACE_SECONDS;
+    atomic_store(&s->app.load_cancelled, true);
+    ds4_app_set_state(&s->app, DS4_APP_STOPPING);
+    ds4_http_stop_listening(s->app.http);
+    if (!s->loader_runs && s->app.sched != NULL)
+        ds4_sched_drain(s->app.sched, (double)s->flags.drain);
+    struct timeval poll = {.tv_usec = DRAIN_POLL_MS * 1000};
+    event_add(s->drain, &poll);
+}
+
+static void on_drain_poll(evutil_socket_t fd, short what, void *context) {
+    (void)fd, (void)what;
+    server *s = context;
+    bool empty = !s->loader_runs && ds4_http_connection_count(s->app.http) == 0;
+    if (empty || now_seconds() >= s->drain_deadline) event_base_loopbreak(s->base);
+}
+
+static void on_signal(evutil_socket_t number, short what, void *context) {
+    (void)number, (void)what;
+    server *s = context;
+    if (s->stopping) _exit(EXIT_FORCED);
+    ds4_log_write(&s->log, DS4_LOG_INFO, "shutdown requested, draining requests");
+    start_draining(s);
+}
+
+static void on_loaded(evutil_socket_t fd, short what, void *context) {
+    (void)fd, (void)what;
+    server *s = context;
+    join_loader(s);
+    if (s->app.load_failed && !s->stopping)
+        start_draining(s); /* waiting requests are told 503 */
+    else if (s->stopping && s->app.sched != NULL)
+        ds4_sched_drain(s->app.sched, 0);
+}
+
+static void loaded(void *context) {
+    event_active(((server *)context)->loaded, EV_READ, 0);
+}
+
+/* ---- starting
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static ds4_status read_key(server *s, ds4_error *error) {
+    const char *path = s->flags.api_key_file;
+    s->app.api_key = s->flags.api_key;
+    if (path == NULL) return DS4_OK;
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return ds4_fail(error, DS4_IO, "failed to read the API key file %s: %s", path,
+                        strerror(errno));
+    char *line = fgets(s->api_key, sizeof s->api_key, file);
+    fclose(file);
+    s->api_key[line != NULL ? strcspn(s->api_key, "\r\n") : 0] = '\0';
+    if (s->api_key[0] == '\0')
+        return ds4_fail(error, DS4_FORMAT, "the API key file %s is empty", path);
+    s->app.api_key = s->api_key;
+    return DS4_OK;
+}
+
+/* Options that contradict each other: usage errors. */
+static ds4_status check_flags(const server *s, ds4_error *error) {
+    const ds4_server_flags *flags = &s->flags;
+    if (flags->api_key != NULL && flags->api_key_file != NULL)
+        return ds4_fail(error, DS4_INVALID_ARGUMENT,
+                        "--api-key and --api-key-file exclude each other");
+    if (flags->api_key != NULL && flags->api_key[0] == '\0')
+        return ds4_fail(error, DS4_INVALID_ARGUMENT, "--api-key must not be empty");
+    if (!ds4_host_is_loopback(flags->host) && flags->api_key == NULL &&
+        flags->api_key_file == NULL && !flags->insecure_no_auth)
+        return ds4_fail(error, DS4_INVALID_ARGUMENT,
+                        "--host %s can be reached from other machines: give --api-key or "
+                        "--api-key-file, or say --insecure-no-auth",
+                        flags->host);
+    return DS4_OK;
+}
+
+static ds4_status start_http(server *s, ds4_error *error) {
+    const ds4_server_flags *flags = &s->flags;
+    ds4_http_options options = {
+        .host = flags->host,
+        .port = (uint16_t)flags->port,
+        .limits = {.head_bytes = 32 * 1024,
+                   .header_lines = 100,
+                   .uri_bytes = 2048,
+                   .body_bytes = 64u * 1024 * 1024},
+        .max_connections = (size_t)flags->max_connections,
+        .body_memory = BODY_MEMORY,
+        .head_seconds = 10,
+        .body_seconds = 60,
+        .write_seconds = 30,
+        .keepalive_seconds = (unsigned)flags->keepalive,
+        .output_limit = (size_t)flags->output_kb * 1024,
+    };
+    ds4_http_handlers handlers = ds4_routes;
+    handlers.context = &s->app;
+    return ds4_http_create(s->base, &options, &handlers, &s->app.http, error);
+}
+
+static ds4_status start_events(server *s, ds4_error *error) {
+    s->base = evthread_use_pthreads() == 0 ? event_base_new() : NULL;
+    if (s->base == NULL) return ds4_fail(error, DS4_INTERNAL, "no event loop could be made");
+    s->interrupt = evsignal_new(s->base, SIGINT, on_signal, s);
+    s->terminate = evsignal_new(s->base, SIGTERM, on_signal, s);
+    s->loaded = event_new(s->base, -1, 0, on_loaded, s);
+    s->drain = event_new(s->base, -1, EV_PERSIST, on_drain_poll, s);
+    if (s->interrupt == NULL || s->terminate == NULL || s->loaded == NULL || s->drain == NULL ||
+        event_add(s->interrupt, NULL) != 0 || event_add(s->terminate, NULL) != 0)
+        return ds4_fail(error, DS4_INTERNAL, "no event loop could be made");
+    s->app.loaded = loaded;
+    s->app.loaded_context = s;
+    return DS4_OK;
+}
+
+static ds4_status start(server *s, ds4_error *error) {
+    const ds4_server_flags *flags = &s->flags;
+    ds4_app *app = &s->app;
+    app->flags = flags;
+    app->log = &s->log;
+    app->random_fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    if (read(app->random_fd, &app->nonce, sizeof app->nonce) != (ssize_t)sizeof app->nonce)
+        return ds4_fail(error, DS4_IO, "no random numbers from /dev/urandom");
+    if (flags->chdir != NULL && chdir(flags->chdir) != 0)
+        return ds4_fail(error, DS4_IO, "failed to chdir to %s: %s", flags->chdir, strerror(errno));
+    ds4_status status = read_key(s, error);
+    if (status == DS4_OK) status = start_events(s, error);
+    /* The port first: "address in use" must not wait for the model, and clients that come early may
+     * wait here. */
+    if (status == DS4_OK) status = start_http(s, error);
+    if (status != DS4_OK) return status;
+    if (!ds4_host_is_loopback(flags->host) && app->api_key == NULL)
+        ds4_log_write(&s->log, DS4_LOG_WARNING,
+                      "everybody who can reach %s may use this server (--insecure-no-auth)",
+                      flags->host);
+    ds4_log_write(&s->log, DS4_LOG_INFO, "bound %s port %u, loading %s", flags->host,
+                  (unsigned)ds4_http_port(app->http), flags->model);
+    status = ds4_workers_create(app, WORKER_THREADS, (size_t)(flags->queue + flags->slots),
+                                BODY_MEMORY, &app->workers, error);
+    if (status != DS4_OK) return status;
+    s->loader_runs = pthread_create(&s->loader, NULL, ds4_app_load, app) == 0;
+    if (!s->loader_runs) return ds4_fail(error, DS4_INTERNAL, "the loader could not be started");
+    return DS4_OK;
+}
+
+/* In this order: those who call into others end first. */
+static void stop(server *s) {
+    ds4_app_set_state(&s->app, DS4_APP_STOPPING);
+    atomic_store(&s->app.load_cancelled, true);
+    join_loader(s);
+    ds4_workers_destroy(s->app.workers);
+    ds4_sched_destroy(s->app.sched);
+    ds4_http_destroy(s->app.http);
+    ds4_model_close(s->app.model);
+    if (s->interrupt != NULL) event_free(s->interrupt);
+    if (s->terminate != NULL) event_free(s->terminate);
+    if (s->loaded != NULL) event_free(s->loaded);
+    if (s->drain != NULL) event_free(s->drain);
+    if (s->base != NULL) event_base_free(s->base);
+    libevent_global_shutdown();
+    if (s->app.random_fd >= 0) close(s->app.random_fd);
+    pthread_cond_destroy(&s->app.changed);
+    pthread_mutex_destroy(&s->app.mutex);
+}
+
+static int serve(server *s) {
+    ds4_error error = {0};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGPIPE, &ignore, NULL);
+    pthread_mutex_init(&s->app.mutex, NULL);
+    pthread_cond_init(&s->app.changed, NULL);
+    bool failed = start(s, &error) != DS4_OK;
+    if (failed)
+        ds4_log_write(&s->log, DS4_LOG_ERROR, "%s", error.message);
+    else
+        event_base_dispatch(s->base);
+    failed = failed || s->app.load_failed;
+    stop(s);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int print_document(ds4_options_action action) {
+    ds4_strbuf text = {0};
+    ds4_options_document(&ds4_server_program, action, 0, &text);
+    bool printed = !text.failed && fwrite(text.data, 1, text.n, stdout) == text.n;
+    printed = fflush(stdout) == 0 && printed;
+    ds4_strbuf_free(&text);
+    return printed ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv) {
+    static server s; /* large, and zero */
+    ds4_options_parsed parsed = {0};
+    ds4_error error = {0};
+    int code;
+    ds4_log_open(&s.log, STDERR_FILENO, ds4_server_program.name);
+    ds4_status status =
+        ds4_options_parse(&ds4_server_program, argc, argv, &s.flags, &parsed, &error);
+    bool run = status == DS4_OK && parsed.action == DS4_OPTIONS_RUN;
+    if (run) status = check_flags(&s, &error);
+    if (status != DS4_OK) {
+        fprintf(stderr, "%s: %s\nTry '%s --help'.\n", ds4_server_program.name, error.message,
+                ds4_server_program.name);
+        code = EXIT_USAGE;
+    } else if (!run) {
+        code = print_document(parsed.action);
+    } else {
+        code = serve(&s);
+    }
+    ds4_options_free(&parsed);
+    return code;
+}

@@ -1,0 +1,237 @@
+/* Who may ask (Host, Origin, key), what there is to ask for, and what the HTTP parser refuses. */
+#include <string.h>
+
+#include "server/api_error.h"
+#include "server/app.h"
+
+typedef enum route {
+    ROUTE_NONE,
+    ROUTE_HEALTH,
+    ROUTE_MODELS,
+    ROUTE_MODEL,
+    ROUTE_CHAT,
+    ROUTE_LATER, /* an API of a later version */
+} route;
+
+static const char model_prefix[] = "/v1/models/";
+
+static route find_route(ds4_http_text path) {
+    static const struct {
+        const char *path;
+        route route;
+    } routes[] = {
+        {"/health", ROUTE_HEALTH},        {"/v1/health", ROUTE_HEALTH},
+        {"/v1/models", ROUTE_MODELS},     {"/v1/chat/completions", ROUTE_CHAT},
+        {"/v1/completions", ROUTE_LATER}, {"/v1/responses", ROUTE_LATER},
+        {"/v1/messages", ROUTE_LATER},    {"/v1/messages/count_tokens", ROUTE_LATER},
+    };
+    for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
+        if (ds4_http_text_equals(path, routes[i].path)) return routes[i].route;
+    size_t n = sizeof model_prefix - 1;
+    if (path.n > n && memcmp(path.data, model_prefix, n) == 0 &&
+        memchr(path.data + n, '/', path.n - n) == NULL)
+        return ROUTE_MODEL;
+    return ROUTE_NONE;
+}
+
+/* ---- names
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+/* `example.org:80` -> `example.org`, `[::1]:80` -> `[::1]`. */
+static ds4_http_text without_port(ds4_http_text host) {
+    if (host.n > 0 && host.data[0] == '[') {
+        const char *end = memchr(host.data, ']', host.n);
+        if (end != NULL) host.n = (size_t)(end + 1 - host.data);
+        return host;
+    }
+    const char *colon = memchr(host.data, ':', host.n);
+    if (colon != NULL) host.n = (size_t)(colon - host.data);
+    return host;
+}
+
+static bool is_address(ds4_http_text host) {
+    if (host.n == 0) return false;
+    if (host.data[0] == '[') return host.data[host.n - 1] == ']';
+    for (size_t i = 0; i < host.n; i++)
+        if ((host.data[i] < '0' || host.data[i] > '9') && host.data[i] != '.') return false;
+    return true;
+}
+
+static bool is_loopback_name(ds4_http_text host) {
+    return ds4_http_text_equals_nocase(host, "localhost") || ds4_http_text_equals(host, "[::1]") ||
+           (is_address(host) && host.n > 4 && memcmp(host.data, "127.", 4) == 0);
+}
+
+bool ds4_host_is_loopback(const char *host) {
+    return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+           strncmp(host, "127.", 4) == 0;
+}
+
+/* Whether `text` is an element of the comma-separated `list`. */
+static bool list_contains(const char *list, ds4_http_text text) {
+    while (list != NULL && *list != '\0') {
+        const char *comma = strchr(list, ',');
+        size_t n = comma != NULL ? (size_t)(comma - list) : strlen(list);
+        if (n == text.n && memcmp(list, text.data, n) == 0) return true;
+        list = comma != NULL ? comma + 1 : NULL;
+    }
+    return false;
+}
+
+/* A web page that resolves its own name to this machine (DNS rebinding) is told apart by the name
+ * it sends. Addresses cannot be rebound. */
+static bool host_is_allowed(const ds4_app *app, const ds4_http_head *head) {
+    if (head->host.data == NULL) return true; /* HTTP/1.0, no browser */
+    ds4_http_text host = without_port(head->host);
+    return is_address(host) || is_loopback_name(host) ||
+           list_contains(app->flags->allowed_host, host) ||
+           ds4_http_text_equals_nocase(host, app->flags->host);
+}
+
+static bool origin_is_allowed(const ds4_app *app, ds4_http_text origin) {
+    if (!app->flags->cors) return false;
+    if (list_contains(app->flags->cors_origin, (ds4_http_text){"*", 1}) ||
+        list_contains(app->flags->cors_origin, origin))
+        return true;
+    const char *colon = memchr(origin.data, ':', origin.n);
+    if (colon == NULL) return false;
+    size_t scheme = (size_t)(colon - origin.data);
+    bool web = (scheme == 4 && memcmp(origin.data, "http", 4) == 0) ||
+               (scheme == 5 && memcmp(origin.data, "https", 5) == 0);
+    if (!web || origin.n < scheme + 3 || memcmp(colon, "://", 3) != 0) return false;
+    return is_loopback_name(without_port((ds4_http_text){colon + 3, origin.n - scheme - 3}));
+}
+
+/* ---- the key
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/* Takes the same time wherever the two differ. */
+static bool equals_secret(ds4_http_text given, const char *secret) {
+    size_t n = strlen(secret);
+    unsigned different = given.n != n;
+    for (size_t i = 0; i < given.n; i++)
+        different |=
+            (unsigned)((unsigned char)given.data[i] ^ (unsigned char)secret[n ? i % n : 0]);
+    return different == 0;
+}
+
+static bool has_key(const ds4_app *app, const ds4_http_head *head) {
+    if (app->api_key == NULL) return true;
+    if (head->api_key.data != NULL && equals_secret(head->api_key, app->api_key)) return true;
+    ds4_http_text given = head->authorization;
+    if (given.n < 7 || !ds4_http_text_equals_nocase((ds4_http_text){given.data, 7}, "bearer "))
+        return false;
+    return equals_secret((ds4_http_text){given.data + 7, given.n - 7}, app->api_key);
+}
+
+/* ---- admission
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static bool turn_away(ds4_http_reply *reply, int status, const char *message, const char *headers) {
+    ds4_api_error_send(reply,
+                       &(ds4_api_error){.status = status, .message = message, .headers = headers});
+    return false;
+}
+
+static void allow_origin(ds4_http_reply *reply, ds4_http_text origin) {
+    ds4_strbuf lines = {0};
+    ds4_strbuf_puts(&lines, "Access-Control-Allow-Origin: ");
+    ds4_strbuf_append(&lines, origin.data, origin.n);
+    ds4_strbuf_puts(&lines,
+                    "\r\nVary: Origin\r\n"
+                    "Access-Control-Allow-Methods: GET, POST, OPTIONS\r\n"
+                    "Access-Control-Allow-Headers: Authorization, Content-Type, x-api-key, *\r\n");
+    if (!lines.failed) ds4_http_reply_set_headers(reply, lines.data);
+    ds4_strbuf_free(&lines);
+}
+
+static bool is_json(ds4_http_text type) {
+    const char *semicolon = type.data != NULL ? memchr(type.data, ';', type.n) : NULL;
+    if (semicolon != NULL) type.n = (size_t)(semicolon - type.data);
+    while (type.n > 0 && type.data[type.n - 1] == ' ') type.n--;
+    return ds4_http_text_equals_nocase(type, "application/json");
+}
+
+static bool check_caller(ds4_app *app, const ds4_http_head *head, route target,
+                         ds4_http_reply *reply) {
+    if (!host_is_allowed(app, head))
+        return turn_away(reply, 403, "this Host name is not served (see --allowed-host)", NULL);
+    if (head->origin.data != NULL) {
+        if (!origin_is_allowed(app, head->origin))
+            return turn_away(reply, 403,
+                             "requests of web pages of this origin are refused (see --cors)", NULL);
+        allow_origin(reply, head->origin);
+        if (head->method == DS4_HTTP_POST && !is_json(head->content_type))
+            return turn_away(reply, 415, "the Content-Type must be application/json", NULL);
+    }
+    if (target != ROUTE_HEALTH && !has_key(app, head))
+        return turn_away(reply, 401, "a valid API key is needed", "WWW-Authenticate: Bearer\r\n");
+    return true;
+}
+
+static bool admit(void *context, const ds4_http_head *head, ds4_http_reply *reply) {
+    ds4_app *app = context;
+    route target = find_route(head->path);
+    if (head->method == DS4_HTTP_OPTIONS) {
+        if (head->origin.data != NULL && origin_is_allowed(app, head->origin))
+            allow_origin(reply, head->origin);
+        ds4_http_reply_send(reply, 204, "Allow: GET, HEAD, POST, OPTIONS\r\n", NULL, NULL, 0);
+        return false;
+    }
+    if (!check_caller(app, head, target, reply)) return false;
+    if (target == ROUTE_NONE) return turn_away(reply, 404, "unknown endpoint", NULL);
+    if (target == ROUTE_LATER)
+        return turn_away(reply, 404, "this endpoint is not in this version of ds4-server", NULL);
+    if (target == ROUTE_CHAT) {
+        if (head->method != DS4_HTTP_POST)
+            return turn_away(reply, 405, "this endpoint takes POST requests",
+                             "Allow: POST, OPTIONS\r\n");
+        if (head->framing == DS4_HTTP_NO_BODY)
+            return turn_away(reply, 411, "a POST request needs a Content-Length", NULL);
+        if (ds4_app_get_state(app) == DS4_APP_STOPPING) {
+            ds4_api_error_unavailable(reply, "shutting_down", "the server is shutting down");
+            return false;
+        }
+        return true;
+    }
+    if (head->method != DS4_HTTP_GET && head->method != DS4_HTTP_HEAD)
+        return turn_away(reply, 405, "this endpoint takes GET requests",
+                         "Allow: GET, HEAD, OPTIONS\r\n");
+    return true;
+}
+
+static void handle(void *context, const ds4_http_head *head, ds4_strbuf *body,
+                   ds4_http_reply *reply) {
+    ds4_app *app = context;
+    switch (find_route(head->path)) {
+    case ROUTE_HEALTH:
+        ds4_api_health(app, reply);
+        break;
+    case ROUTE_MODELS:
+        ds4_api_models_list(app, reply);
+        break;
+    case ROUTE_MODEL: {
+        size_t n = sizeof model_prefix - 1;
+        ds4_api_models_get(app, (ds4_http_text){head->path.data + n, head->path.n - n}, reply);
+        break;
+    }
+    case ROUTE_CHAT:
+        if (!ds4_workers_submit(app->workers, ds4_api_chat, body, reply))
+            ds4_api_error_busy(reply, "too many requests are waiting already; try again later");
+        break;
+    case ROUTE_NONE:
+    case ROUTE_LATER:
+        break; /* admit answered these */
+    }
+}
+
+static void refuse(void *context, ds4_http_refusal refusal, ds4_http_reply *reply) {
+    (void)context;
+    const char *headers = refusal.status == 503 ? "Retry-After: 1\r\n" : NULL;
+    turn_away(reply, refusal.status, refusal.reason, headers);
+}
+
+const ds4_http_handlers ds4_routes = {.admit = admit, .handle = handle, .refuse = refuse};

@@ -1,0 +1,134 @@
+// The package in the real pi: installing it, and one prompt with a tool call in every mode, against a scripted server.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import path from "node:path";
+import { after, before, beforeEach, describe, it } from "node:test";
+import { isAlive, MODEL_ARGS, PACKAGE_DIR, Sandbox, until } from "./support/pi.ts";
+import { RpcPi } from "./support/rpc.ts";
+
+const ANSWER = "Tool said: mock-42";
+
+describe("pi with the package installed from a path", () => {
+  const sandbox = new Sandbox();
+  before(async () => {
+    const outcome = await sandbox.install();
+    assert.equal(outcome.status, 0, outcome.stderr);
+  });
+  beforeEach(() => sandbox.clearRequests());
+  after(() => sandbox.remove());
+
+  it("is listed", async () => {
+    assert.ok((await sandbox.run(["list"])).stdout.includes(PACKAGE_DIR));
+    const models = await sandbox.run(["--list-models"]);
+    assert.match(models.stdout, /^ds4 .*deepseek-v4-flash/m);
+    assert.deepEqual(sandbox.serverPids(), [], "listing models must not start a server");
+  });
+
+  it("answers in print mode, with a tool round trip and nothing else on standard output", async () => {
+    const outcome = await sandbox.prompt("say hi");
+    assert.equal(outcome.stdout.trim(), ANSWER, outcome.stderr);
+    assert.equal(outcome.status, 0);
+    assert.match(outcome.stderr, /starting the server/);
+    const bodies = sandbox.chatBodies();
+    assert.equal(bodies.length, 2);
+    for (const body of bodies) {
+      assert.equal(body["seed"], 42);
+      assert.equal(body["model"], "deepseek-v4-flash");
+      assert.equal(body["stream"], true);
+      assert.equal(body["stream_options"].include_usage, true);
+      assert.ok(body["max_tokens"] > 0);
+      assert.equal(body["messages"][0].role, "system");
+      for (const absent of ["store", "max_completion_tokens"]) assert.ok(!(absent in body), absent);
+    }
+    const replay = bodies[1]?.["messages"];
+    assert.equal(replay[2].reasoning_content, "thinking about it");
+    assert.equal(replay[2].tool_calls[0].id, replay[3].tool_call_id);
+    assert.equal(replay[3].content, "mock-42\n");
+  });
+
+  it("gives the server the chosen model and context, and stops it when pi ends", async () => {
+    await sandbox.prompt("say hi", { DS4_CONTEXT_KB: "32" });
+    const argv = sandbox.requests()[0]?.argv ?? [];
+    assert.equal(argv[argv.indexOf("-m") + 1], sandbox.env["DS4_MODEL"]);
+    assert.equal(argv[argv.indexOf("--ctx") + 1], "32000");
+    assert.equal(argv[argv.indexOf("--host") + 1], "127.0.0.1");
+    const pids = sandbox.serverPids();
+    assert.equal(pids.length, 1);
+    await until("the server is gone", () => !pids.some(isAlive));
+  });
+
+  it("sends the session's id in headers", async () => {
+    await sandbox.prompt("say hi");
+    const headers = sandbox.requests().map((request) => request.headers);
+    assert.ok(headers[0]?.["session_id"]);
+    assert.equal(headers[0]["session_id"], headers[1]?.["session_id"]);
+  });
+
+  it("answers in JSON mode", async () => {
+    const outcome = await sandbox.run(["--mode", "json", "say hi", ...MODEL_ARGS, "--no-session"]);
+    const records = outcome.stdout.trim().split("\n").map((line) => JSON.parse(line) as Record<string, any>);
+    assert.equal(records.filter((record) => record["type"] === "agent_settled").length, 1);
+    const text = records.findLast((r) => r["type"] === "message_end" && r["message"].role === "assistant");
+    assert.equal(text?.["message"].content.find((part: { type: string }) => part.type === "text").text, ANSWER);
+  });
+
+  it("answers in RPC mode, over several turns with one server, and shows its state", async () => {
+    const pi = new RpcPi(sandbox, ["--no-session"]);
+    const commands = await pi.call({ type: "get_commands" });
+    assert.ok(commands["data"].commands.some((command: { name: string }) => command.name === "ds4"));
+    assert.deepEqual(await pi.prompt("say hi"), [ANSWER]);
+    const status = pi.seen.filter((r) => r.type === "extension_ui_request" && r["method"] === "setStatus");
+    assert.ok(status.some((r) => JSON.stringify(r).includes("starting the server")));
+    const notified = pi.next("notify", (r) => r.type === "extension_ui_request" && r["method"] === "notify");
+    pi.send({ type: "prompt", message: "/ds4" });
+    assert.match(JSON.stringify(await notified), /serving at http:\/\/127\.0\.0\.1:\d+/);
+    assert.deepEqual(await pi.prompt("again"), [ANSWER]);
+    assert.equal(new Set(sandbox.requests().map((request) => request.pid)).size, 1);
+    assert.equal(await pi.close(), 0);
+    const pids = sandbox.serverPids();
+    await until("the server is gone", () => !pids.some(isAlive));
+  });
+
+  it("carries the seed into compaction and starts the server for it", async () => {
+    const agentDir = path.join(sandbox.home, ".pi", "agent");
+    const settingsFile = path.join(agentDir, "settings.json");
+    const settings = JSON.parse(fs.readFileSync(settingsFile, "utf8")) as Record<string, unknown>;
+    fs.writeFileSync(settingsFile, JSON.stringify({ ...settings, compaction: { keepRecentTokens: 1 } }));
+    const pi = new RpcPi(sandbox, []);
+    await pi.prompt("say hi");
+    await pi.prompt("and again");
+    const before = sandbox.chatBodies().length;
+    const first = sandbox.serverPids();
+    for (const pid of first) process.kill(pid, "SIGKILL");
+    await until("the server is gone", () => !first.some(isAlive));
+    const answer = await pi.call({ type: "compact" });
+    const bodies = sandbox.chatBodies().slice(before);
+    assert.equal(answer["success"], true, JSON.stringify(answer));
+    assert.ok(bodies.length >= 1);
+    for (const body of bodies) {
+      assert.equal(body["seed"], 42);
+      assert.ok(!("tools" in body), "a compaction request has no tools");
+    }
+    assert.equal(await pi.close(), 0);
+  });
+});
+
+describe("pi with the package installed from a packed tarball", () => {
+  it("has everything it needs in it", async () => {
+    const sandbox = new Sandbox();
+    try {
+      const names = execFileSync("npm", ["pack", "--silent", "--pack-destination", sandbox.home], {
+        cwd: PACKAGE_DIR, encoding: "utf8",
+      });
+      const tarball = path.join(sandbox.home, names.trim());
+      assert.ok(fs.statSync(tarball).size < 200_000, "the published package is small");
+      const installed = await sandbox.install(`npm:pi-ds4@${tarball}`);
+      assert.equal(installed.status, 0, installed.stdout + installed.stderr);
+      const outcome = await sandbox.prompt("say hi");
+      assert.equal(outcome.stdout.trim(), ANSWER, outcome.stderr);
+    } finally {
+      sandbox.remove();
+    }
+  });
+});

@@ -1,0 +1,108 @@
+// The package in pi's terminal interface, driven through tmux.
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
+import { after, before, describe, it } from "node:test";
+import { isAlive, MODEL_ARGS, PI_CLI, Sandbox, until } from "./support/pi.ts";
+
+const hasTmux = spawnSync("tmux", ["-V"]).status === 0;
+
+class Screen {
+  private readonly socket = `pi-ds4-${process.pid}`;
+
+  start(sandbox: Sandbox, extra: Record<string, string>): void {
+    const quote = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
+    const line = [process.execPath, PI_CLI, ...MODEL_ARGS].map(quote).join(" ");
+    execFileSync("tmux", ["-L", this.socket, "-f", "/dev/null", "new-session", "-d", "-s", "t", "-x", "100", "-y", "30",
+      `cd ${quote(sandbox.work)} && ${line}; echo EXITED rc=$?; sleep 30`], {
+      env: { ...sandbox.env, TERM: "xterm-256color", ...extra },
+    });
+  }
+
+  private tmux(...args: string[]): string {
+    return execFileSync("tmux", ["-L", this.socket, ...args], { encoding: "utf8" });
+  }
+
+  text(): string {
+    return this.tmux("capture-pane", "-p", "-t", "t");
+  }
+
+  type(text: string): void {
+    this.tmux("send-keys", "-t", "t", "-l", text);
+  }
+
+  press(key: string): void {
+    this.tmux("send-keys", "-t", "t", key);
+  }
+
+  resize(columns: number, rows: number): void {
+    this.tmux("resize-window", "-t", "t", "-x", String(columns), "-y", String(rows));
+  }
+
+  async shows(pattern: RegExp, limitMs = 20_000): Promise<void> {
+    try {
+      await until(String(pattern), () => pattern.test(this.text()), limitMs);
+    } catch (error) {
+      throw new Error(`${(error as Error).message}\n${this.text()}`);
+    }
+  }
+
+  /** A line entered before pi's start-up has ended stays in the editor, so Enter is repeated until its effect shows. */
+  async enterUntil(pattern: RegExp): Promise<void> {
+    for (let i = 0; i < 10; i++) {
+      this.press("Enter");
+      for (let j = 0; j < 10; j++) {
+        if (pattern.test(this.text())) return;
+        await sleep(100);
+      }
+    }
+    throw new Error(`Enter never led to ${pattern}\n${this.text()}`);
+  }
+
+  close(): void {
+    spawnSync("tmux", ["-L", this.socket, "kill-server"]);
+  }
+}
+
+describe("the terminal interface", { skip: hasTmux ? false : "tmux is not installed" }, () => {
+  const sandbox = new Sandbox();
+  const screen = new Screen();
+  before(async () => {
+    assert.equal((await sandbox.install()).status, 0);
+    screen.start(sandbox, { MOCK_LOAD_MS: "2500" });
+    await screen.shows(/\[Extensions\]/);
+  });
+  after(() => {
+    screen.close();
+    sandbox.remove();
+  });
+
+  it("shows the model loading in the status line, then the answer", async () => {
+    screen.type("say hi");
+    await screen.enterUntil(/ds4: loading the model \d+ %/);
+    await screen.shows(/Tool said: mock-42/);
+    await until("the status is cleared", () => !/ds4: loading/.test(screen.text()));
+  });
+
+  it("tells the server's state with /ds4, also in a narrow window", async () => {
+    screen.resize(60, 24);
+    screen.type("/ds4");
+    await screen.shows(/→ ds4 /);
+    await screen.enterUntil(/serving at/);
+  });
+
+  it("keeps the server over /reload", async () => {
+    screen.type("/reload");
+    await screen.enterUntil(/Reloaded/);
+    screen.type("once more");
+    await screen.enterUntil(/once more[\s\S]*Tool said: mock-42/);
+    assert.equal(sandbox.serverPids().length, 1);
+  });
+
+  it("stops the server on /quit", async () => {
+    screen.type("/quit");
+    await screen.enterUntil(/EXITED rc=0/);
+    const pids = sandbox.serverPids();
+    await until("the server is gone", () => !pids.some(isAlive));
+  });
+});

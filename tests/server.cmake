@@ -1,0 +1,27 @@
+# The server: its pure parts as unit tests, and the whole program as a black box (tests/api).
+foreach(test http_parse json_out http_reply)
+  set(source ${CMAKE_CURRENT_SOURCE_DIR}/unit/server/test_${test}.c)
+  add_executable(test_${test} ${source} ${CMAKE_SOURCE_DIR}/src/server/${test}.c)
+  target_link_libraries(test_${test} PRIVATE ds4_flags ds4_base PkgConfig::CMOCKA PkgConfig::JSONC)
+  add_test(NAME unit/test_${test} COMMAND test_${test})
+  set_tests_properties(unit/test_${test} PROPERTIES LABELS unit TIMEOUT 120)
+endforeach()
+
+find_program(NODE node)
+if(NODE AND TARGET ds4-server AND TARGET ds4-gguf)
+  set(environment "DS4_SERVER_BINARY=$<TARGET_FILE:ds4-server>" "DS4_GGUF_BINARY=$<TARGET_FILE:ds4-gguf>")
+  if(DS4_SANITIZE)
+    list(APPEND environment "DS4_TEST_SLOWDOWN=10") # all waiting times of the tests
+  elseif(CMAKE_SYSTEM_NAME STREQUAL "Linux")
+    add_library(slow_open MODULE ${CMAKE_CURRENT_SOURCE_DIR}/api/slow_open.c)
+    target_link_libraries(slow_open PRIVATE ${CMAKE_DL_LIBS})
+    list(APPEND environment "DS4_TEST_SLOW_OPEN=$<TARGET_FILE:slow_open>")
+  endif()
+  file(GLOB api_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/api/*.test.mjs)
+  foreach(test ${api_tests})
+    get_filename_component(name ${test} NAME_WE)
+    add_test(NAME api/${name} COMMAND ${NODE} --test --test-force-exit ${test})
+    # RUN_SERIAL: they measure times, and each keeps all cores busy.
+    set_tests_properties(api/${name} PROPERTIES LABELS api TIMEOUT 1800 RUN_SERIAL ON ENVIRONMENT "${environment}")
+  endforeach()
+endif()
