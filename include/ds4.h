@@ -1,12 +1,13 @@
 /* pi-ds4: the public interface of the engine for DeepSeek V4 Flash ("deepseek4") models.
  *
- * Objects: a model (weights, mapped read-only), a tokenizer (owned by its model), an engine (scratch memory and
- * threads for one model), sessions (the KV state of one conversation). Tokens go in, logits come out; chat,
- * sampling and serving are built on top and live in their own rooms under src/.
+ * Objects: a model (weights, mapped read-only), a tokenizer (owned by its model), an engine
+ * (scratch memory and threads for one model), sessions (the KV state of one conversation). Tokens
+ * go in, logits come out; chat, sampling and serving are built on top and live in their own rooms
+ * under src/.
  *
- * Errors: each fallible function returns a ds4_status and, when `error` is not NULL, writes one sentence there.
- * Nothing here prints or exits. Threads: a model and a tokenizer may be used by many threads at once; an engine and
- * its sessions belong to one thread at a time.
+ * Errors: each fallible function returns a ds4_status and, when `error` is not NULL, writes one
+ * sentence there. Nothing here prints or exits. Threads: a model and a tokenizer may be used by
+ * many threads at once; an engine and its sessions belong to one thread at a time.
  */
 #ifndef DS4_H
 #define DS4_H
@@ -15,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- status -------------------------------------------------------------------------------------------------- */
+/* ---- status ---- */
 
 #define DS4_STATUS_LIST(X)                                                                         \
     X(OK, "ok")                                                                                    \
@@ -36,7 +37,8 @@ typedef enum ds4_status {
 #undef DS4_STATUS_ENUM
 } ds4_status;
 
-/* Owned by the caller; zero-initialise it once. `message` is one sentence: what was wrong, where, what to do. */
+/* Owned by the caller; zero-initialise it once. `message` is one sentence: what was wrong, where,
+ * what to do. */
 typedef struct ds4_error {
     ds4_status status;
     char message[512];
@@ -44,7 +46,7 @@ typedef struct ds4_error {
 
 const char *ds4_status_text(ds4_status status);
 
-/* ---- token list ---------------------------------------------------------------------------------------------- */
+/* ---- token list ---- */
 
 /* A growable array of token ids. Zero-initialise; free with ds4_tokens_free. */
 typedef struct ds4_tokens {
@@ -57,36 +59,41 @@ ds4_status ds4_tokens_push(ds4_tokens *tokens, int32_t id, ds4_error *error);
 ds4_status ds4_tokens_append(ds4_tokens *tokens, const int32_t *ids, size_t n, ds4_error *error);
 void ds4_tokens_free(ds4_tokens *tokens);
 
-/* ---- model --------------------------------------------------------------------------------------------------- */
+/* ---- model ---- */
 
 typedef struct ds4_model ds4_model;
 typedef struct ds4_tokenizer ds4_tokenizer;
 
-/* How much of the model's quantisation-aware training is replayed on KV and indexer rows (docs/numerics.md). */
+/* How much of the model's quantisation-aware training is replayed on KV and indexer rows
+ * (docs/numerics.md). */
 typedef enum ds4_kv_sim {
-    DS4_KV_SIM_DEFAULT, /* what the model file asks for: key ds4.simulated_quantization, `full` when absent */
-    DS4_KV_SIM_FULL,    /* FP8 + F16 on attention rows, Hadamard + FP4 on indexer rows: the model's definition */
+    DS4_KV_SIM_DEFAULT, /* what the model file asks for: key ds4.simulated_quantization, `full` when
+                           absent */
+    DS4_KV_SIM_FULL,    /* FP8 + F16 on attention rows, Hadamard + FP4 on indexer rows: the model's
+                           definition */
     DS4_KV_SIM_FP4,     /* only the indexer's Hadamard + FP4 */
     DS4_KV_SIM_NONE,    /* every row stays float32 */
 } ds4_kv_sim;
 
 typedef struct ds4_model_info {
-    const char *name;      /* general.name, or the file's base name */
+    const char *name; /* general.name, or the file's base name */
     const char *path;
     uint32_t n_layers, n_embd, n_vocab;
     uint64_t context_length; /* what the file states; 0 when it does not */
     uint64_t file_bytes;
-    uint64_t weight_bytes;            /* all tensors */
-    uint64_t weight_bytes_per_token;  /* read by one decoded token: dense, shared, the used experts, the output head */
-    uint64_t flops_per_token;         /* 2 x the multiply-adds of one decoded token's matrix products */
+    uint64_t weight_bytes;           /* all tensors */
+    uint64_t weight_bytes_per_token; /* read by one decoded token: dense, shared, the used experts,
+                                        the output head */
+    uint64_t flops_per_token; /* 2 x the multiply-adds of one decoded token's matrix products */
     ds4_kv_sim default_kv_sim;
 } ds4_model_info;
 
-/* Called while a model loads: `done` of `total` bytes were read. Return false to cancel (status CANCELLED). */
+/* Called while a model loads: `done` of `total` bytes were read. Return false to cancel (status
+ * CANCELLED). */
 typedef bool (*ds4_progress_fn)(void *context, uint64_t done, uint64_t total);
 
 typedef struct ds4_model_options {
-    bool warm;                /* read every weight page now, so that the first prompt does not wait for the disk */
+    bool warm; /* read every weight page now, so that the first prompt does not wait for the disk */
     ds4_progress_fn progress; /* may be NULL */
     void *progress_context;
 } ds4_model_options;
@@ -100,7 +107,7 @@ const ds4_model_info *ds4_model_get_info(const ds4_model *model);
 /* NULL when the file carries no tokenizer. */
 const ds4_tokenizer *ds4_model_get_tokenizer(const ds4_model *model);
 
-/* ---- engine -------------------------------------------------------------------------------------------------- */
+/* ---- engine ---- */
 
 typedef struct ds4_engine ds4_engine;
 typedef struct ds4_session ds4_session;
@@ -108,13 +115,15 @@ typedef struct ds4_session ds4_session;
 /* Which arithmetic multiplies activations with quantised weights. */
 typedef enum ds4_activations {
     DS4_ACTIVATIONS_FLOAT, /* float32 activations: the reference */
-    DS4_ACTIVATIONS_INT8,  /* activations rounded to 8-bit blocks before products with quantised weights: faster */
+    DS4_ACTIVATIONS_INT8,  /* activations rounded to 8-bit blocks before products with quantised
+                              weights: faster */
 } ds4_activations;
 
 /* How rotary angles are formed (docs/numerics.md). */
 typedef enum ds4_rope_angles_kind {
     DS4_ROPE_ANGLES_EXACT,   /* in double: right at every position */
-    DS4_ROPE_ANGLES_FLOAT32, /* by repeated float32 products, like other engines: for comparing traces with them */
+    DS4_ROPE_ANGLES_FLOAT32, /* by repeated float32 products, like other engines: for comparing
+                                traces with them */
 } ds4_rope_angles_kind;
 
 typedef struct ds4_engine_options {
@@ -129,46 +138,55 @@ typedef struct ds4_engine_options {
 
 /* What will be resident, in bytes. Computed from shapes alone: nothing is allocated or read. */
 typedef struct ds4_memory_plan {
-    uint64_t weights;        /* mapped, shared with the page cache */
-    uint64_t scratch;        /* the engine's buffers */
-    uint64_t session_fixed;  /* per session, whatever its length */
-    uint64_t session_rows;   /* per session, compressed rows at max_context */
-    uint64_t total;          /* weights + scratch + max_sessions x (session_fixed + session_rows) */
-    uint64_t available;      /* what this machine can give, 0 when it could not be found out */
+    uint64_t weights;       /* mapped, shared with the page cache */
+    uint64_t scratch;       /* the engine's buffers */
+    uint64_t session_fixed; /* per session, whatever its length */
+    uint64_t session_rows;  /* per session, compressed rows at max_context */
+    uint64_t total;         /* weights + scratch + max_sessions x (session_fixed + session_rows) */
+    uint64_t available;     /* what this machine can give, 0 when it could not be found out */
 } ds4_memory_plan;
 
-ds4_status ds4_engine_plan(const ds4_model *model, const ds4_engine_options *options, ds4_memory_plan *plan,
-                           ds4_error *error);
-/* Refuses with DS4_DOES_NOT_FIT, naming the numbers, when the plan exceeds the machine. `model` must outlive it. */
-ds4_status ds4_engine_create(const ds4_model *model, const ds4_engine_options *options, ds4_engine **engine,
-                             ds4_error *error);
+ds4_status ds4_engine_plan(const ds4_model *model, const ds4_engine_options *options,
+                           ds4_memory_plan *plan, ds4_error *error);
+/* Refuses with DS4_DOES_NOT_FIT, naming the numbers, when the plan exceeds the machine. `model`
+ * must outlive it. */
+ds4_status ds4_engine_create(const ds4_model *model, const ds4_engine_options *options,
+                             ds4_engine **engine, ds4_error *error);
 void ds4_engine_destroy(ds4_engine *engine);
-const ds4_engine_options *ds4_engine_get_options(const ds4_engine *engine); /* with the defaults filled in */
+const ds4_engine_options *
+ds4_engine_get_options(const ds4_engine *engine); /* with the defaults filled in */
 
-/* ---- session ------------------------------------------------------------------------------------------------- */
+/* ---- session ---- */
 
 /* `n_context` tokens at most (<= the engine's max_context). All its memory is allocated here. */
-ds4_status ds4_session_create(ds4_engine *engine, uint32_t n_context, ds4_session **session, ds4_error *error);
+ds4_status ds4_session_create(ds4_engine *engine, uint32_t n_context, ds4_session **session,
+                              ds4_error *error);
 void ds4_session_destroy(ds4_session *session);
-uint32_t ds4_session_length(const ds4_session *session);   /* tokens evaluated so far */
-uint32_t ds4_session_context(const ds4_session *session);  /* the n_context it was created with */
-const int32_t *ds4_session_tokens(const ds4_session *session); /* ds4_session_length ids, owned by the session */
-void ds4_session_reset(ds4_session *session);               /* back to zero tokens */
+uint32_t ds4_session_length(const ds4_session *session);  /* tokens evaluated so far */
+uint32_t ds4_session_context(const ds4_session *session); /* the n_context it was created with */
+const int32_t *
+ds4_session_tokens(const ds4_session *session); /* ds4_session_length ids, owned by the session */
+void ds4_session_reset(ds4_session *session);   /* back to zero tokens */
 
-/* Returns to the state after the first `n_tokens` tokens, exactly. UNSUPPORTED when that is further back than the
- * session's journal reaches (ds4_session_rewind_floor); then reset and evaluate again. Logits are not restored: to
- * have those after token n-1, rewind to n-1 and evaluate that token. */
+/* Returns to the state after the first `n_tokens` tokens, exactly. UNSUPPORTED when that is further
+ * back than the session's journal reaches (ds4_session_rewind_floor); then reset and evaluate
+ * again. Logits are not restored: to have those after token n-1, rewind to n-1 and evaluate that
+ * token. */
 ds4_status ds4_session_rewind(ds4_session *session, uint32_t n_tokens, ds4_error *error);
-uint32_t ds4_session_rewind_floor(const ds4_session *session); /* smallest n_tokens that can be rewound to */
+uint32_t
+ds4_session_rewind_floor(const ds4_session *session); /* smallest n_tokens that can be rewound to */
 
 /* Makes `target` (same engine) the same conversation state as `source`. */
 ds4_status ds4_session_copy(ds4_session *target, const ds4_session *source, ds4_error *error);
 
-/* The whole state as bytes, canonical: equal states give equal bytes. `*bytes` is malloc'ed; free() it. */
-ds4_status ds4_session_save(const ds4_session *session, uint8_t **bytes, size_t *n_bytes, ds4_error *error);
-ds4_status ds4_session_restore(ds4_session *session, const uint8_t *bytes, size_t n_bytes, ds4_error *error);
+/* The whole state as bytes, canonical: equal states give equal bytes. `*bytes` is malloc'ed; free()
+ * it. */
+ds4_status ds4_session_save(const ds4_session *session, uint8_t **bytes, size_t *n_bytes,
+                            ds4_error *error);
+ds4_status ds4_session_restore(ds4_session *session, const uint8_t *bytes, size_t n_bytes,
+                               ds4_error *error);
 
-/* ---- forward ------------------------------------------------------------------------------------------------- */
+/* ---- forward ---- */
 
 typedef enum ds4_logit_rows { DS4_LOGITS_NONE, DS4_LOGITS_LAST, DS4_LOGITS_ALL } ds4_logit_rows;
 
@@ -178,12 +196,15 @@ typedef struct ds4_batch_item {
     const int32_t *tokens;
     uint32_t n_tokens;
     ds4_logit_rows want;
-    float *logits; /* [rows][n_vocab] float32, caller-owned; rows = 0, 1 or n_tokens as `want` says */
+    float
+        *logits; /* [rows][n_vocab] float32, caller-owned; rows = 0, 1 or n_tokens as `want` says */
 } ds4_batch_item;
 
-/* Evaluates all items in one pass over the weights. The sum of n_tokens must not exceed max_batch_tokens. The result
- * of an item depends on its session's tokens alone: not on the other items, on how its tokens were cut into calls,
- * or on the number of threads, bit for bit. On error no session has moved. */
-ds4_status ds4_engine_forward(ds4_engine *engine, const ds4_batch_item *items, size_t n_items, ds4_error *error);
+/* Evaluates all items in one pass over the weights. The sum of n_tokens must not exceed
+ * max_batch_tokens. The result of an item depends on its session's tokens alone: not on the other
+ * items, on how its tokens were cut into calls, or on the number of threads, bit for bit. On error
+ * no session has moved. */
+ds4_status ds4_engine_forward(ds4_engine *engine, const ds4_batch_item *items, size_t n_items,
+                              ds4_error *error);
 
 #endif

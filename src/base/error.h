@@ -1,4 +1,5 @@
-/* Filling in a caller's ds4_error. Every fallible function ends in `return ds4_fail(...)` or `return DS4_OK`. */
+/* Filling in a caller's ds4_error. Every fallible function ends in `return ds4_fail(...)` or
+ * `return DS4_OK`. */
 #ifndef DS4_BASE_ERROR_H
 #define DS4_BASE_ERROR_H
 

@@ -258,9 +258,7 @@ ds4_status ds4_json_scan(const char *text, size_t n, unsigned max_depth, ds4_jso
     return DS4_OK;
 }
 
-/* ---- walking
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- walking ---- */
 
 /* The end of the validated value at `at`. */
 static const char *value_end(const char *at, const char *end) {
@@ -325,9 +323,7 @@ bool ds4_json_find(ds4_json_value object, const char *name, ds4_json_value *valu
     return found;
 }
 
-/* ---- strings
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- strings ---- */
 
 static unsigned hex4(const char *at) {
     unsigned value = 0;
@@ -478,9 +474,7 @@ void ds4_json_minify(ds4_json_value value, ds4_strbuf *out) {
     ds4_strbuf_append(out, keep, (size_t)(at - keep));
 }
 
-/* ---- numbers
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- numbers ---- */
 
 double ds4_json_number(ds4_json_value number) {
     /* strtod reads the decimal point of the locale, and a NUL behind the number. */

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-/* ---- the table ------------------------------------------------------------------------------- */
+/* ---- the table ---- */
 
 const char *ds4_environment(const char *name) {
     const char *value = getenv(name);
@@ -65,7 +65,7 @@ char *ds4_options_choice_name(const ds4_option *option, int index) {
     return NULL;
 }
 
-/* ---- one value ------------------------------------------------------------------------------- */
+/* ---- one value ---- */
 
 static bool has_limits(const ds4_option *option) {
     return option->min != 0 || option->max != 0;
@@ -203,7 +203,7 @@ ds4_status ds4_options_set(const ds4_program *program, const char *name, const c
     return set_value(program, option, name, text, values, error);
 }
 
-/* ---- the configuration file ------------------------------------------------------------------ */
+/* ---- the configuration file ---- */
 
 void ds4_options_config_path(ds4_strbuf *path) {
     const char *file = ds4_environment("DS4_CONFIG");
@@ -309,7 +309,7 @@ static ds4_status apply_config(const ds4_program *program, const char *path, voi
     return status;
 }
 
-/* ---- the command line ------------------------------------------------------------------------ */
+/* ---- the command line ---- */
 
 /* Edit distance, for "did you mean"; names longer than the row are never close. */
 static size_t distance(const char *a, size_t n, const char *b, size_t m) {

@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 
-/* A worker polls this many times for the next loop before it sleeps: between the layers of one token the gap is a
- * few microseconds, far below the cost of a wake-up. */
+/* A worker polls this many times for the next loop before it sleeps: between the layers of one
+ * token the gap is a few microseconds, far below the cost of a wake-up. */
 enum { POLLS_BEFORE_SLEEP = 4000, MAX_THREADS = 1024 };
 
 /* Fields of `loop`. */
@@ -27,9 +27,10 @@ struct ds4_threads {
     worker *workers;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    /* Number of the current loop, whether workers may still join it, and how many have: one word, so that closing a
-     * loop and joining it cannot cross. A worker that the operating system wakes late finds the loop closed and
-     * nobody waits for it: on a busy machine a loop costs no more than its own work. */
+    /* Number of the current loop, whether workers may still join it, and how many have: one word,
+     * so that closing a loop and joining it cannot cross. A worker that the operating system wakes
+     * late finds the loop closed and nobody waits for it: on a busy machine a loop costs no more
+     * than its own work. */
     atomic_ullong loop;
     atomic_bool stop;
     atomic_size_t next; /* first index nobody has taken yet */
@@ -74,12 +75,13 @@ static unsigned long long wait_for_loop(ds4_threads *pool, unsigned long long se
     return loop;
 }
 
-/* Whether this worker is now counted in the loop it saw; false when that loop has closed meanwhile. */
+/* Whether this worker is now counted in the loop it saw; false when that loop has closed meanwhile.
+ */
 static bool join_loop(ds4_threads *pool, unsigned long long loop) {
     unsigned long long number = number_of(loop);
     while ((loop & OPEN) != 0 && number_of(loop) == number) {
-        if (atomic_compare_exchange_weak_explicit(&pool->loop, &loop, loop + 1, memory_order_acquire,
-                                                  memory_order_acquire))
+        if (atomic_compare_exchange_weak_explicit(&pool->loop, &loop, loop + 1,
+                                                  memory_order_acquire, memory_order_acquire))
             return true;
     }
     return false;
@@ -99,7 +101,8 @@ static void *worker_main(void *argument) {
     }
 }
 
-/* The number changes under the mutex so that no worker can miss it between its check and its sleep. */
+/* The number changes under the mutex so that no worker can miss it between its check and its sleep.
+ */
 static void open_loop(ds4_threads *pool) {
     pthread_mutex_lock(&pool->mutex);
     unsigned long long number = number_of(atomic_load_explicit(&pool->loop, memory_order_relaxed));
@@ -110,11 +113,13 @@ static void open_loop(ds4_threads *pool) {
 
 static void close_loop(ds4_threads *pool) {
     atomic_fetch_and_explicit(&pool->loop, ~OPEN, memory_order_acq_rel);
-    for (unsigned polls = 0; (atomic_load_explicit(&pool->loop, memory_order_acquire) & JOINED) != 0; polls++) {
+    for (unsigned polls = 0;
+         (atomic_load_explicit(&pool->loop, memory_order_acquire) & JOINED) != 0; polls++) {
         if (polls < POLLS_BEFORE_SLEEP)
             cpu_pause();
         else
-            nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL); /* a worker lost its core in the middle of a piece */
+            nanosleep(&(struct timespec){.tv_nsec = 20000},
+                      NULL); /* a worker lost its core in the middle of a piece */
     }
 }
 
@@ -138,8 +143,8 @@ void ds4_threads_for(ds4_threads *pool, size_t n, size_t grain, ds4_loop_fn body
 ds4_status ds4_threads_create(uint32_t n_threads, ds4_threads **threads, ds4_error *error) {
     if (n_threads == 0) n_threads = ds4_threads_online_cores();
     if (n_threads > MAX_THREADS)
-        return ds4_fail(error, DS4_INVALID_ARGUMENT, "%u threads asked for; at most %d make sense", n_threads,
-                        MAX_THREADS);
+        return ds4_fail(error, DS4_INVALID_ARGUMENT, "%u threads asked for; at most %d make sense",
+                        n_threads, MAX_THREADS);
     ds4_threads *pool = calloc(1, sizeof *pool);
     if (pool == NULL) return ds4_fail_memory(error, sizeof *pool, "the thread pool");
     pool->n = n_threads;
@@ -155,7 +160,8 @@ ds4_status ds4_threads_create(uint32_t n_threads, ds4_threads **threads, ds4_err
         *w = (worker){.pool = pool, .index = i};
         if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
             ds4_threads_destroy(pool);
-            return ds4_fail(error, DS4_NO_MEMORY, "could not start thread %u of %u", i + 1, n_threads);
+            return ds4_fail(error, DS4_NO_MEMORY, "could not start thread %u of %u", i + 1,
+                            n_threads);
         }
         pool->n_started++;
     }

@@ -1,5 +1,6 @@
-/* A fixed pool of threads for data-parallel loops. The calling thread takes part in every loop; a loop returns when
- * all its pieces are done. How pieces fall to threads varies from run to run, so a piece must not depend on it. */
+/* A fixed pool of threads for data-parallel loops. The calling thread takes part in every loop; a
+ * loop returns when all its pieces are done. How pieces fall to threads varies from run to run, so
+ * a piece must not depend on it. */
 #ifndef DS4_BASE_THREADS_H
 #define DS4_BASE_THREADS_H
 

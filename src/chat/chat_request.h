@@ -76,12 +76,12 @@ typedef struct ds4_think_controls {
 } ds4_think_controls;
 
 /* `has_x` is whether the client sent x: a sampling profile may fill in only what was left open. */
-typedef struct ds4_sampling_params {
+typedef struct ds4_sampling_request {
     float temperature, top_p, min_p; /* defaults 1, 1, 0.05 */
     int32_t top_k;                   /* 0 = off */
     bool has_temperature, has_top_p, has_min_p, has_top_k;
     uint64_t seed; /* 0 = not given */
-} ds4_sampling_params;
+} ds4_sampling_request;
 
 typedef struct ds4_chat_request {
     ds4_text model; /* as the client named it; echoed in the answer */
@@ -92,7 +92,7 @@ typedef struct ds4_chat_request {
     ds4_tool_choice tool_choice;
     ds4_text tool_choice_name;
     ds4_think_controls think;
-    ds4_sampling_params sampling;
+    ds4_sampling_request sampling;
     int32_t max_tokens; /* most tokens to generate; 0 = not given */
     const ds4_text *stops;
     size_t n_stops;

@@ -18,9 +18,7 @@ static bool find_member(ds4_json_value object, const char *name, ds4_json_value 
     return ds4_json_find(object, name, value) && value->type != DS4_JSON_NULL;
 }
 
-/* ---- content
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- content ---- */
 
 /* Appends one part of a content array to the scratch text. */
 static ds4_status read_part(openai_body *b, const char *param, ds4_json_value part) {
@@ -133,9 +131,7 @@ static ds4_status read_calls(openai_body *b, const char *param, ds4_json_value v
     return DS4_OK;
 }
 
-/* ---- messages
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- messages ---- */
 
 static ds4_status read_role(openai_body *b, const char *param, ds4_json_value value,
                             ds4_chat_role *role) {
@@ -212,9 +208,7 @@ ds4_status ds4_openai_read_messages(openai_body *b, ds4_json_value value) {
     return DS4_OK;
 }
 
-/* ---- tools
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- tools ---- */
 
 static ds4_status read_tool(openai_body *b, const char *param, ds4_json_value value,
                             ds4_chat_tool *tool) {

@@ -63,9 +63,7 @@ ds4_status ds4_openai_string(openai_body *b, const char *param, ds4_json_value v
     return text->data != NULL ? DS4_OK : ds4_openai_no_memory(b);
 }
 
-/* ---- scalars
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- scalars ---- */
 
 static ds4_status read_bool(openai_body *b, const char *param, ds4_json_value value, bool *target) {
     if (value.type != DS4_JSON_TRUE && value.type != DS4_JSON_FALSE)
@@ -195,9 +193,7 @@ static ds4_status read_stop(openai_body *b, ds4_json_value value) {
     return DS4_OK;
 }
 
-/* ---- thinking
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- thinking ---- */
 
 static ds4_status read_think_bool(openai_body *b, const char *param, ds4_json_value value) {
     bool enabled = true;
@@ -314,9 +310,7 @@ static ds4_status read_functions(openai_body *b, ds4_json_value value) {
     return unsupported(b, "functions", "functions are not supported, use tools");
 }
 
-/* ---- the body
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- the body ---- */
 
 /* null counts as absent. Members that are not here have no bearing on the answer and are passed
  * over. */

@@ -54,9 +54,7 @@ void ds4_parser_end(ds4_parser *p, ds4_finish finish) {
     p->state = DS4_STATE_DONE;
 }
 
-/* ---- tags
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- tags ---- */
 
 ds4_tag_match ds4_parser_match_tag(const ds4_parser *p, ds4_dialect dialect, bool closing,
                                    const char *word, bool attributes) {
@@ -171,9 +169,7 @@ static void symbol(ds4_parser *p, ds4_symbol s) {
     }
 }
 
-/* ---- input
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- input ---- */
 
 /* The control that `spelled` begins to spell, if any; *whole when it is complete. */
 static ds4_control spelled_control(const ds4_parser *p, bool *whole) {
@@ -263,9 +259,7 @@ ds4_status ds4_parser_finish(ds4_parser *p, ds4_finish cause, ds4_error *error) 
     return fed(p, error);
 }
 
-/* ---- questions
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- questions ---- */
 
 bool ds4_parser_is_done(const ds4_parser *p) {
     return p->state == DS4_STATE_DONE;

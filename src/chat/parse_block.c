@@ -55,9 +55,7 @@ static bool read_attributes(ds4_parser *p, const char *word, ds4_text *name, ds4
     return !bad;
 }
 
-/* ---- failing
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- failing ---- */
 
 /* Nothing was announced: what looked like a block is text, and the symbols of the tag that did not
  * fit may begin a real one. White space at the end of the text waits again. */
@@ -200,9 +198,7 @@ static void block_close(ds4_parser *p) {
     ds4_parser_end(p, p->call_index > 0 ? DS4_FINISH_TOOL_CALLS : DS4_FINISH_STOP);
 }
 
-/* ---- symbols
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- symbols ---- */
 
 typedef struct tag_rule {
     bool closing;
@@ -322,9 +318,7 @@ void ds4_parser_block_symbol(ds4_parser *p, ds4_symbol s) {
     if (p->state != DS4_STATE_FAILED) structure_symbol(p, s);
 }
 
-/* ---- the end
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- the end ---- */
 
 /* What stands at the end can only be the beginning of closing tags. */
 static bool only_closing_left(const ds4_parser *p) {

@@ -44,9 +44,7 @@ static const char TOOLS_TAIL[] = "\n\nYou MUST strictly follow the above defined
                                  "parameter schemas to invoke tool calls. Use "
                                  "the exact parameter names from the schemas.";
 
-/* ---- segments
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- segments ---- */
 
 static void add_segment(ds4_prompt *prompt, ds4_control control, size_t begin) {
     ds4_segment *last = prompt->n_segments > 0 ? &prompt->segments[prompt->n_segments - 1] : NULL;
@@ -201,9 +199,7 @@ static void put_calls(ds4_prompt *prompt, const ds4_chat_message *message) {
     put_template(prompt, "</" WORD "tool_calls>");
 }
 
-/* ---- turns
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- turns ---- */
 
 /* A tool's result cannot end its own element. */
 static void put_tool_result(ds4_prompt *prompt, ds4_text content) {

@@ -20,7 +20,7 @@ typedef struct ds4_tool_id_source {
     ds4_text prompt; /* rendered text */
     uint64_t
         max_tokens; /* as requested, or the server's default; before the clamp to the context */
-    ds4_sampling_params sampling;
+    ds4_sampling_request sampling;
     ds4_think_mode think_mode; /* after the context rule */
 } ds4_tool_id_source;
 

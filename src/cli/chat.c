@@ -176,7 +176,7 @@ const char *cli_think_warning(const cli_settings *settings) {
                : NULL;
 }
 
-/* ---- one reply ------------------------------------------------------------------------------- */
+/* ---- one reply ---- */
 
 static ds4_text text_of(const ds4_strbuf *buffer) {
     return (ds4_text){buffer->data != NULL ? buffer->data : "", buffer->n};
@@ -210,7 +210,7 @@ ds4_status cli_chat_reply(cli_chat_state *chat, bool *interrupted, ds4_error *er
     return status;
 }
 
-/* ---- one-shot -------------------------------------------------------------------------------- */
+/* ---- one-shot ---- */
 
 /* The user says with his first bytes that the template is already applied. */
 static const char rendered_mark[] = "<\xEF\xBD\x9C"
@@ -253,7 +253,7 @@ static int run_once(cli_chat_state *chat, ds4_text prompt) {
     return interrupted ? CLI_INTERRUPTED : CLI_OK;
 }
 
-/* ---- the program ----------------------------------------------------------------------------- */
+/* ---- the program ---- */
 
 static int run_with_model(cli_settings *settings, ds4_model *model, const ds4_text *prompt) {
     cli_chat_state chat = {.settings = settings, .model = model};

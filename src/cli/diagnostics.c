@@ -52,7 +52,7 @@ static ds4_status open_tokenizer(const cli_settings *settings, ds4_model **model
     return status;
 }
 
-/* ---- ds4 tokenize ---------------------------------------------------------------------------- */
+/* ---- ds4 tokenize ---- */
 
 int cli_tokenize(int argc, char *const *argv) {
     static const ds4_option options[] = {
@@ -98,7 +98,7 @@ done:
     return exit_status;
 }
 
-/* ---- ds4 render ------------------------------------------------------------------------------ */
+/* ---- ds4 render ---- */
 
 static ds4_status render(const ds4_tokenizer *tokenizer, const ds4_strbuf *body, uint32_t n_context,
                          ds4_strbuf *out, ds4_error *error) {
@@ -158,7 +158,7 @@ done:
     return exit_status;
 }
 
-/* ---- ds4 parse ------------------------------------------------------------------------------- */
+/* ---- ds4 parse ---- */
 
 /* There is no request here that ids could be derived from: those of an empty one, so that the same
  * output always gives the same bytes. */

@@ -35,7 +35,7 @@ static void ask(cli_chat_state *chat, ds4_text text) {
         reply(chat);
 }
 
-/* ---- commands -------------------------------------------------------------------------------- */
+/* ---- commands ---- */
 
 static next run_think(cli_chat_state *chat, char *argument) {
     (void)argument;

@@ -11,7 +11,8 @@ ds4_status ds4_step_create(uint32_t max_rows, ds4_step *step, ds4_error *error) 
         .position = calloc(max_rows, sizeof *step->position),
         .token = calloc(max_rows, sizeof *step->token),
     };
-    if (step->items != NULL && step->item_of_row != NULL && step->position != NULL && step->token != NULL)
+    if (step->items != NULL && step->item_of_row != NULL && step->position != NULL &&
+        step->token != NULL)
         return DS4_OK;
     ds4_step_free(step);
     return ds4_fail_memory(error, max_rows * sizeof *step->items, "a step");
@@ -25,8 +26,8 @@ void ds4_step_free(ds4_step *step) {
     *step = (ds4_step){0};
 }
 
-static ds4_status check_item(const ds4_batch_item *items, size_t index, uint32_t n_rows, uint32_t max_rows,
-                             uint32_t n_vocab, ds4_error *error) {
+static ds4_status check_item(const ds4_batch_item *items, size_t index, uint32_t n_rows,
+                             uint32_t max_rows, uint32_t n_vocab, ds4_error *error) {
     const ds4_batch_item *item = &items[index];
     const ds4_session *session = item->session;
     if (item->n_tokens == 0)
@@ -34,24 +35,28 @@ static ds4_status check_item(const ds4_batch_item *items, size_t index, uint32_t
     if (item->n_tokens > max_rows - n_rows)
         return ds4_fail(error, DS4_INVALID_ARGUMENT, "the batch has more than %u tokens", max_rows);
     if (item->want != DS4_LOGITS_NONE && item->logits == NULL)
-        return ds4_fail(error, DS4_INVALID_ARGUMENT, "batch item %zu wants logits but gives no memory for them", index);
+        return ds4_fail(error, DS4_INVALID_ARGUMENT,
+                        "batch item %zu wants logits but gives no memory for them", index);
     if (item->n_tokens > session->n_context - session->n_tokens)
-        return ds4_fail(error, DS4_CONTEXT_FULL, "%u more tokens after %u exceed the session's context of %u",
+        return ds4_fail(error, DS4_CONTEXT_FULL,
+                        "%u more tokens after %u exceed the session's context of %u",
                         item->n_tokens, session->n_tokens, session->n_context);
     for (uint32_t t = 0; t < item->n_tokens; t++) {
         if (item->tokens[t] >= 0 && (uint32_t)item->tokens[t] < n_vocab) continue;
-        return ds4_fail(error, DS4_INVALID_ARGUMENT, "token %u of batch item %zu is %d; the vocabulary has %u", t,
-                        index, (int)item->tokens[t], n_vocab);
+        return ds4_fail(error, DS4_INVALID_ARGUMENT,
+                        "token %u of batch item %zu is %d; the vocabulary has %u", t, index,
+                        (int)item->tokens[t], n_vocab);
     }
     for (size_t i = 0; i < index; i++) {
         if (items[i].session == session)
-            return ds4_fail(error, DS4_INVALID_ARGUMENT, "batch items %zu and %zu are the same session", i, index);
+            return ds4_fail(error, DS4_INVALID_ARGUMENT,
+                            "batch items %zu and %zu are the same session", i, index);
     }
     return DS4_OK;
 }
 
-ds4_status ds4_step_compose(const ds4_batch_item *items, size_t n_items, uint32_t max_rows, uint32_t n_vocab,
-                            ds4_step *step, ds4_error *error) {
+ds4_status ds4_step_compose(const ds4_batch_item *items, size_t n_items, uint32_t max_rows,
+                            uint32_t n_vocab, ds4_step *step, ds4_error *error) {
     step->n_rows = step->n_items = 0;
     for (size_t i = 0; i < n_items; i++) {
         const ds4_batch_item *item = &items[i];

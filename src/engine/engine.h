@@ -1,5 +1,5 @@
-/* The inside of engines and sessions. An engine owns scratch memory and threads for one model; a session owns its KV
- * state and its tokens. Both belong to one thread at a time. */
+/* The inside of engines and sessions. An engine owns scratch memory and threads for one model; a
+ * session owns its KV state and its tokens. Both belong to one thread at a time. */
 #ifndef DS4_ENGINE_ENGINE_H
 #define DS4_ENGINE_ENGINE_H
 

@@ -4,18 +4,22 @@
 #include "base/error.h"
 #include "engine/engine.h"
 
-ds4_status ds4_session_create(ds4_engine *engine, uint32_t n_context, ds4_session **result, ds4_error *error) {
+ds4_status ds4_session_create(ds4_engine *engine, uint32_t n_context, ds4_session **result,
+                              ds4_error *error) {
     if (n_context == 0 || n_context > engine->options.max_context)
-        return ds4_fail(error, DS4_INVALID_ARGUMENT, "a session of %u tokens; this engine was planned for 1 to %u",
-                        n_context, engine->options.max_context);
+        return ds4_fail(error, DS4_INVALID_ARGUMENT,
+                        "a session of %u tokens; this engine was planned for 1 to %u", n_context,
+                        engine->options.max_context);
     ds4_session *session = calloc(1, sizeof *session);
     if (session == NULL) return ds4_fail_memory(error, sizeof *session, "a session");
     session->engine = engine;
     session->n_context = n_context;
     session->tokens = malloc(n_context * sizeof *session->tokens);
-    ds4_status status = session->tokens != NULL ? DS4_OK : ds4_fail_memory(error, n_context * 4ull, "a session");
+    ds4_status status =
+        session->tokens != NULL ? DS4_OK : ds4_fail_memory(error, n_context * 4ull, "a session");
     if (status == DS4_OK)
-        status = ds4_kv_create(&engine->model->hparams, &engine->forward.codec, n_context, &session->kv, error);
+        status = ds4_kv_create(&engine->model->hparams, &engine->forward.codec, n_context,
+                               &session->kv, error);
     if (status != DS4_OK)
         ds4_session_destroy(session);
     else
@@ -50,24 +54,27 @@ uint32_t ds4_session_rewind_floor(const ds4_session *session) {
     return session->rewind_floor;
 }
 
-/* Rows behind the new end stay where they are: rings are addressed by position and compressed rows by index, so the
- * next tokens overwrite exactly what they replace. */
+/* Rows behind the new end stay where they are: rings are addressed by position and compressed rows
+ * by index, so the next tokens overwrite exactly what they replace. */
 ds4_status ds4_session_rewind(ds4_session *session, uint32_t n_tokens, ds4_error *error) {
     if (n_tokens > session->n_tokens)
-        return ds4_fail(error, DS4_INVALID_ARGUMENT, "cannot rewind to %u tokens: the session has %u", n_tokens,
+        return ds4_fail(error, DS4_INVALID_ARGUMENT,
+                        "cannot rewind to %u tokens: the session has %u", n_tokens,
                         session->n_tokens);
     if (n_tokens == 0) {
         ds4_session_reset(session);
         return DS4_OK;
     }
     if (n_tokens < session->rewind_floor)
-        return ds4_fail(error, DS4_UNSUPPORTED, "cannot rewind from %u to %u tokens: the journal reaches back to %u",
+        return ds4_fail(error, DS4_UNSUPPORTED,
+                        "cannot rewind from %u to %u tokens: the journal reaches back to %u",
                         session->n_tokens, n_tokens, session->rewind_floor);
     session->n_tokens = n_tokens;
     return DS4_OK;
 }
 
-static void copy_compressor(ds4_compressor_kv *to, const ds4_compressor_kv *from, uint32_t n_tokens) {
+static void copy_compressor(ds4_compressor_kv *to, const ds4_compressor_kv *from,
+                            uint32_t n_tokens) {
     if (from->ratio == 0) return;
     memcpy(to->value, from->value, (size_t)from->n_slots * from->width * sizeof(float));
     memcpy(to->gate, from->gate, (size_t)from->n_slots * from->width * sizeof(float));
@@ -76,14 +83,16 @@ static void copy_compressor(ds4_compressor_kv *to, const ds4_compressor_kv *from
 
 ds4_status ds4_session_copy(ds4_session *target, const ds4_session *source, ds4_error *error) {
     if (target->engine != source->engine)
-        return ds4_fail(error, DS4_INVALID_ARGUMENT, "sessions of different engines cannot be copied");
+        return ds4_fail(error, DS4_INVALID_ARGUMENT,
+                        "sessions of different engines cannot be copied");
     if (source->n_tokens > target->n_context)
-        return ds4_fail(error, DS4_CONTEXT_FULL, "%u tokens do not fit a session of %u", source->n_tokens,
-                        target->n_context);
+        return ds4_fail(error, DS4_CONTEXT_FULL, "%u tokens do not fit a session of %u",
+                        source->n_tokens, target->n_context);
     for (uint32_t l = 0; l < source->kv.n_layers; l++) {
         const ds4_layer_kv *from = &source->kv.layers[l];
         ds4_layer_kv *to = &target->kv.layers[l];
-        memcpy(to->raw, from->raw, (size_t)source->kv.n_raw_slots * source->kv.width * sizeof(float));
+        memcpy(to->raw, from->raw,
+               (size_t)source->kv.n_raw_slots * source->kv.width * sizeof(float));
         copy_compressor(&to->attention, &from->attention, source->n_tokens);
         copy_compressor(&to->indexer, &from->indexer, source->n_tokens);
     }

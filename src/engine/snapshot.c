@@ -1,5 +1,5 @@
-/* A session as bytes: a header that says for what it is valid, the tokens, then the live rows in the order of
- * ds4_kv_visit. Little-endian like every machine this engine runs on. */
+/* A session as bytes: a header that says for what it is valid, the tokens, then the live rows in
+ * the order of ds4_kv_visit. Little-endian like every machine this engine runs on. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,7 +37,8 @@ static ds4_status write_out(void *context, void *bytes, size_t n, ds4_error *err
 
 static ds4_status read_in(void *context, void *bytes, size_t n, ds4_error *error) {
     cursor *c = context;
-    if (n > (size_t)(c->end - c->at)) return ds4_fail(error, DS4_FORMAT, "the saved session is cut short");
+    if (n > (size_t)(c->end - c->at))
+        return ds4_fail(error, DS4_FORMAT, "the saved session is cut short");
     if (n > 0) memcpy(bytes, c->at, n);
     c->at += n;
     return DS4_OK;
@@ -55,7 +56,8 @@ static snapshot_header make_header(const ds4_session *session) {
     return header;
 }
 
-ds4_status ds4_session_save(const ds4_session *session, uint8_t **bytes, size_t *n_bytes, ds4_error *error) {
+ds4_status ds4_session_save(const ds4_session *session, uint8_t **bytes, size_t *n_bytes,
+                            ds4_error *error) {
     uint32_t window = session->engine->model->hparams.window;
     snapshot_header header = make_header(session);
     size_t token_bytes = session->n_tokens * sizeof *session->tokens;
@@ -70,7 +72,8 @@ ds4_status ds4_session_save(const ds4_session *session, uint8_t **bytes, size_t 
     return ds4_kv_visit(&session->kv, window, session->n_tokens, write_out, &c, error);
 }
 
-static ds4_status check_header(const ds4_session *session, const snapshot_header *header, ds4_error *error) {
+static ds4_status check_header(const ds4_session *session, const snapshot_header *header,
+                               ds4_error *error) {
     snapshot_header mine = make_header(session);
     if (memcmp(header->magic, MAGIC, sizeof MAGIC) != 0)
         return ds4_fail(error, DS4_FORMAT, "these bytes are not a saved session");
@@ -80,21 +83,25 @@ static ds4_status check_header(const ds4_session *session, const snapshot_header
         header->rope_angles != mine.rope_angles)
         return ds4_fail(error, DS4_FORMAT, "the saved session was computed with other numerics");
     if (header->n_tokens > session->n_context)
-        return ds4_fail(error, DS4_CONTEXT_FULL, "the saved session has %u tokens, this one has room for %u",
+        return ds4_fail(error, DS4_CONTEXT_FULL,
+                        "the saved session has %u tokens, this one has room for %u",
                         header->n_tokens, session->n_context);
     return DS4_OK;
 }
 
 static ds4_status check_tokens(const ds4_session *session, uint32_t n_tokens, ds4_error *error) {
     for (uint32_t i = 0; i < n_tokens; i++) {
-        if (session->tokens[i] < 0 || (uint32_t)session->tokens[i] >= session->engine->model->hparams.n_vocab)
-            return ds4_fail(error, DS4_FORMAT, "the saved session holds a token outside the vocabulary");
+        if (session->tokens[i] < 0 ||
+            (uint32_t)session->tokens[i] >= session->engine->model->hparams.n_vocab)
+            return ds4_fail(error, DS4_FORMAT,
+                            "the saved session holds a token outside the vocabulary");
     }
     return DS4_OK;
 }
 
 /* Until everything is read the session counts as empty, so a failure leaves it usable. */
-ds4_status ds4_session_restore(ds4_session *session, const uint8_t *bytes, size_t n_bytes, ds4_error *error) {
+ds4_status ds4_session_restore(ds4_session *session, const uint8_t *bytes, size_t n_bytes,
+                               ds4_error *error) {
     snapshot_header header;
     cursor c = {.at = (uint8_t *)bytes, .end = (uint8_t *)bytes + n_bytes};
     uint32_t window = session->engine->model->hparams.window;
@@ -104,9 +111,11 @@ ds4_status ds4_session_restore(ds4_session *session, const uint8_t *bytes, size_
     if (status == DS4_OK)
         status = read_in(&c, session->tokens, header.n_tokens * sizeof *session->tokens, error);
     if (status == DS4_OK) status = check_tokens(session, header.n_tokens, error);
-    if (status == DS4_OK) status = ds4_kv_visit(&session->kv, window, header.n_tokens, read_in, &c, error);
+    if (status == DS4_OK)
+        status = ds4_kv_visit(&session->kv, window, header.n_tokens, read_in, &c, error);
     if (status == DS4_OK && c.at != c.end)
-        status = ds4_fail(error, DS4_FORMAT, "%zu bytes follow the saved session", (size_t)(c.end - c.at));
+        status = ds4_fail(error, DS4_FORMAT, "%zu bytes follow the saved session",
+                          (size_t)(c.end - c.at));
     if (status == DS4_OK) session->n_tokens = session->rewind_floor = header.n_tokens;
     return status;
 }

@@ -80,9 +80,7 @@ typedef struct conversion {
     ds4_safetensor ***sources; /* [tensor][matrix] */
 } conversion;
 
-/* ---- matching
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- matching ---- */
 
 /* Whether the source's shape, read backwards, is ne[0..n_dims-1] (trailing ones of ne may be left
  * out). */
@@ -191,9 +189,7 @@ static ds4_status match_all(conversion *c, ds4_error *error) {
         n_unknown, unknown);
 }
 
-/* ---- payloads
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- payloads ---- */
 
 static void widen_row(const ds4_safetensor *source, uint64_t first, size_t n, float *target) {
     if (source->dtype == DS4_DTYPE_F32) {

@@ -178,9 +178,7 @@ ds4_status ds4_shape_read_config(const json_object *config, ds4_shape *shape, ds
     return status;
 }
 
-/* ---- presets
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- presets ---- */
 
 void ds4_shape_flash(ds4_shape *shape) {
     *shape = (ds4_shape){

@@ -3,9 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- numbers
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- numbers ---- */
 
 /* splitmix64: a counter with a good finisher. Streams are apart because their starting points are
  * finished too. */
@@ -140,9 +138,7 @@ static void fill_ids(uint64_t state, uint32_t n_experts, size_t n, uint8_t *targ
     }
 }
 
-/* ---- by part
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- by part ---- */
 
 static void fill_matrix(const ds4_tensor_plan *tensor, uint64_t state, float rms, uint8_t *target) {
     size_t n = (size_t)tensor->ne[0];

@@ -8,9 +8,7 @@
 #include "base/threads.h"
 #include "gguf-tool/verify.h"
 
-/* ---- payloads
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- payloads ---- */
 
 /* Where in a block the f16 scales are. */
 typedef struct scales {
@@ -101,9 +99,7 @@ static void scan_tensor(const ds4_gguf_tensor *tensor, uint32_t n_experts, ds4_t
     ds4_findings_add(findings, false, message);
 }
 
-/* ---- tokenizer
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- tokenizer ---- */
 
 static int compare_strings(const void *left, const void *right) {
     const ds4_gguf_string *a = left, *b = right;

@@ -233,9 +233,7 @@ done:
     return status;
 }
 
-/* ---- bytes
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- bytes ---- */
 
 /* The character that stands for a byte: itself when printable, else the next of U+0100... */
 static size_t encode_byte(unsigned byte, char text[2]) {

@@ -72,9 +72,7 @@ typedef struct ds4_gguf_tensor {
     const void *data;     /* the payload; aligned to general.alignment when the file was mapped */
 } ds4_gguf_tensor;
 
-/* ---- opening
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- opening ---- */
 
 /* Told about each problem and warning while a file is examined. Warnings do not make opening fail.
  */
@@ -107,9 +105,7 @@ uint32_t ds4_gguf_alignment(const ds4_gguf *gguf);
 uint64_t ds4_gguf_file_bytes(const ds4_gguf *gguf);
 uint64_t ds4_gguf_data_start(const ds4_gguf *gguf); /* file offset of the first payload */
 
-/* ---- metadata
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- metadata ---- */
 
 uint64_t ds4_gguf_n_values(const ds4_gguf *gguf);
 /* In file order; `index` < ds4_gguf_n_values. */
@@ -159,9 +155,7 @@ bool ds4_gguf_next_string(ds4_gguf_string_cursor *cursor, ds4_gguf_string *strin
 /* "u32", "string", ...; "unknown" for a number outside the enumeration. */
 const char *ds4_gguf_value_type_name(ds4_gguf_value_type type);
 
-/* ---- tensors
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- tensors ---- */
 
 uint64_t ds4_gguf_n_tensors(const ds4_gguf *gguf);
 /* In file order; `index` < ds4_gguf_n_tensors. */

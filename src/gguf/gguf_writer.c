@@ -279,9 +279,7 @@ uint64_t ds4_gguf_writer_file_bytes(const ds4_gguf_writer *writer) {
     return writer->data_start + writer->end;
 }
 
-/* ---- beginning
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- beginning ---- */
 
 static ds4_status check_unique(ds4_gguf_name *names, uint64_t n, const char *what,
                                ds4_error *error) {
@@ -397,9 +395,7 @@ done:
     return status;
 }
 
-/* ---- payloads
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- payloads ---- */
 
 ds4_status ds4_gguf_writer_write_at(ds4_gguf_writer *writer, uint64_t tensor, uint64_t offset,
                                     const void *bytes, size_t n, ds4_error *error) {

@@ -54,9 +54,7 @@ uint64_t ds4_gguf_writer_n_tensors(const ds4_gguf_writer *writer);
 /* Payload bytes, without padding, of the tensor declared as number `index`. */
 uint64_t ds4_gguf_writer_tensor_bytes(const ds4_gguf_writer *writer, uint64_t index);
 
-/* ---- payloads
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- payloads ---- */
 
 /* Reports the first mistake of the declarations; checks the free space; creates the temporary file
  * and writes the directory. DS4_IO naming the numbers when the disk is too small. */

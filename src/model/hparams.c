@@ -7,9 +7,15 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 
-/* Larger values are no model but a damaged or hostile file. The tensors must exist anyway, so this only keeps
- * products of dimensions far from overflow. */
-enum { MAX_LAYERS = 4096, MAX_DIM = 1 << 20, MAX_ROW_DIM = 4096, MAX_STREAMS = 64, MAX_ITERATIONS = 1000 };
+/* Larger values are no model but a damaged or hostile file. The tensors must exist anyway, so this
+ * only keeps products of dimensions far from overflow. */
+enum {
+    MAX_LAYERS = 4096,
+    MAX_DIM = 1 << 20,
+    MAX_ROW_DIM = 4096,
+    MAX_STREAMS = 64,
+    MAX_ITERATIONS = 1000
+};
 
 typedef struct reader {
     const ds4_gguf *gguf;
@@ -17,8 +23,9 @@ typedef struct reader {
     unsigned n_problems;
 } reader;
 
-#define PROBLEM(r, ...) ((r)->n_problems++ ? ds4_strbuf_puts(&(r)->problems, "; ") : (void)0, \
-                         ds4_strbuf_printf(&(r)->problems, __VA_ARGS__))
+#define PROBLEM(r, ...)                                                                            \
+    ((r)->n_problems++ ? ds4_strbuf_puts(&(r)->problems, "; ") : (void)0,                          \
+     ds4_strbuf_printf(&(r)->problems, __VA_ARGS__))
 
 static void full_key(const char *key, char *buffer, size_t n) {
     strcpy(buffer, "deepseek4.");
@@ -41,8 +48,8 @@ static uint64_t read_u64(reader *r, const char *key, uint64_t least, uint64_t mo
         return least;
     }
     if (value < least || value > most) {
-        PROBLEM(r, "%s is %llu, expected %llu to %llu", full, (unsigned long long)value, (unsigned long long)least,
-                (unsigned long long)most);
+        PROBLEM(r, "%s is %llu, expected %llu to %llu", full, (unsigned long long)value,
+                (unsigned long long)least, (unsigned long long)most);
         return least;
     }
     return value;
@@ -76,7 +83,8 @@ static void expect_u64(reader *r, const char *key, uint64_t expected) {
     if (ds4_gguf_get_u64(r->gguf, full, &value, &error) != DS4_OK)
         PROBLEM(r, "%s", error.message);
     else if (value != expected)
-        PROBLEM(r, "%s is %llu; only %llu is defined", full, (unsigned long long)value, (unsigned long long)expected);
+        PROBLEM(r, "%s is %llu; only %llu is defined", full, (unsigned long long)value,
+                (unsigned long long)expected);
 }
 
 static void check_architecture(reader *r) {
@@ -85,8 +93,8 @@ static void check_architecture(reader *r) {
     if (ds4_gguf_get_string(r->gguf, "general.architecture", &name, &error) != DS4_OK)
         PROBLEM(r, "%s", error.message);
     else if (name.n != 9 || memcmp(name.data, "deepseek4", 9) != 0)
-        PROBLEM(r, "general.architecture is \"%.*s\"; this engine runs \"deepseek4\" models only", (int)(name.n < 64 ? name.n : 64),
-                name.data);
+        PROBLEM(r, "general.architecture is \"%.*s\"; this engine runs \"deepseek4\" models only",
+                (int)(name.n < 64 ? name.n : 64), name.data);
 }
 
 static void read_shape(reader *r, ds4_hparams *hp) {
@@ -116,7 +124,8 @@ static void read_shape(reader *r, ds4_hparams *hp) {
     if (has_key(r, "expert_group_used_count")) expect_u64(r, "expert_group_used_count", 0);
     /* 4 is the square root of softplus; older writers do not store it. */
     if (has_key(r, "expert_gating_func")) expect_u64(r, "expert_gating_func", 4);
-    if (has_key(r, "context_length")) hp->context_length = read_u64(r, "context_length", 0, UINT64_MAX);
+    if (has_key(r, "context_length"))
+        hp->context_length = read_u64(r, "context_length", 0, UINT64_MAX);
 }
 
 static void read_constants(reader *r, ds4_hparams *hp) {
@@ -137,7 +146,8 @@ static void read_constants(reader *r, ds4_hparams *hp) {
         PROBLEM(r, "deepseek4.expert_weights_norm is false; only true is defined");
 }
 
-/* A scalar for all layers, or an array of at least L elements (later ones belong to draft layers). */
+/* A scalar for all layers, or an array of at least L elements (later ones belong to draft layers).
+ */
 static void read_clamp(reader *r, const char *key, const ds4_hparams *hp, float *clamp) {
     char full[128];
     full_key(key, full, sizeof full);
@@ -147,7 +157,8 @@ static void read_clamp(reader *r, const char *key, const ds4_hparams *hp, float 
         return;
     }
     if (value->is_array && value->count < hp->n_layers) {
-        PROBLEM(r, "%s has %llu elements for %u layers", full, (unsigned long long)value->count, hp->n_layers);
+        PROBLEM(r, "%s has %llu elements for %u layers", full, (unsigned long long)value->count,
+                hp->n_layers);
         return;
     }
     for (uint32_t l = 0; l < hp->n_layers; l++) {
@@ -163,7 +174,8 @@ static void read_clamp(reader *r, const char *key, const ds4_hparams *hp, float 
 static void read_ratios(reader *r, const ds4_hparams *hp) {
     const ds4_gguf_value *value;
     ds4_error error = {0};
-    if (ds4_gguf_get_number_array(r->gguf, "deepseek4.attention.compress_ratios", &value, &error) != DS4_OK) {
+    if (ds4_gguf_get_number_array(r->gguf, "deepseek4.attention.compress_ratios", &value, &error) !=
+        DS4_OK) {
         PROBLEM(r, "%s", error.message);
         return;
     }
@@ -175,7 +187,9 @@ static void read_ratios(reader *r, const ds4_hparams *hp) {
     for (uint32_t l = 0; l < hp->n_layers; l++) {
         uint64_t ratio;
         if (!ds4_gguf_value_u64(value, l, &ratio) || ratio > MAX_ROW_DIM) {
-            PROBLEM(r, "deepseek4.attention.compress_ratios: element %u is not a ratio from 0 to %d", l, MAX_ROW_DIM);
+            PROBLEM(r,
+                    "deepseek4.attention.compress_ratios: element %u is not a ratio from 0 to %d",
+                    l, MAX_ROW_DIM);
             return;
         }
         hp->ratio[l] = (uint32_t)ratio;
@@ -199,11 +213,14 @@ static void read_kv_sim(reader *r, ds4_hparams *hp) {
 
 static void check_consistency(reader *r, const ds4_hparams *hp) {
     if (hp->rope_dim >= hp->head_dim || hp->rope_dim % 2 != 0)
-        PROBLEM(r, "rope.dimension_count %u must be even and below the head width %u", hp->rope_dim, hp->head_dim);
+        PROBLEM(r, "rope.dimension_count %u must be even and below the head width %u", hp->rope_dim,
+                hp->head_dim);
     if (hp->rope_dim > hp->indexer_dim)
-        PROBLEM(r, "rope.dimension_count %u exceeds the indexer head width %u", hp->rope_dim, hp->indexer_dim);
+        PROBLEM(r, "rope.dimension_count %u exceeds the indexer head width %u", hp->rope_dim,
+                hp->indexer_dim);
     if (hp->n_heads % hp->o_groups != 0)
-        PROBLEM(r, "%u attention heads cannot be split in %u output groups", hp->n_heads, hp->o_groups);
+        PROBLEM(r, "%u attention heads cannot be split in %u output groups", hp->n_heads,
+                hp->o_groups);
     if (hp->n_experts_used > hp->n_experts)
         PROBLEM(r, "%u experts are used of only %u", hp->n_experts_used, hp->n_experts);
 }
@@ -224,15 +241,17 @@ ds4_status ds4_hparams_read(const ds4_gguf *gguf, ds4_hparams *hp, ds4_error *er
         } else {
             read_ratios(&r, hp);
             read_clamp(&r, "swiglu_clamp_exp", hp, hp->swiglu_clamp);
-            read_clamp(&r, has_key(&r, "swiglu_clamp_shexp") ? "swiglu_clamp_shexp" : "swiglu_clamp_exp", hp,
-                       hp->swiglu_clamp_shared);
+            read_clamp(
+                &r, has_key(&r, "swiglu_clamp_shexp") ? "swiglu_clamp_shexp" : "swiglu_clamp_exp",
+                hp, hp->swiglu_clamp_shared);
             check_consistency(&r, hp);
         }
     }
     ds4_status status = DS4_OK;
     if (r.n_problems > 0) {
         ds4_hparams_free(hp);
-        status = ds4_fail(error, DS4_FORMAT, "%s", r.problems.data != NULL ? r.problems.data : "out of memory");
+        status = ds4_fail(error, DS4_FORMAT, "%s",
+                          r.problems.data != NULL ? r.problems.data : "out of memory");
     }
     ds4_strbuf_free(&r.problems);
     return status;
@@ -249,12 +268,14 @@ ds4_status ds4_hparams_check_kv_sim(const ds4_hparams *hp, ds4_kv_sim kv_sim, ds
     uint32_t plain = hp->head_dim - hp->rope_dim, id = hp->indexer_dim;
     if (kv_sim == DS4_KV_SIM_FULL && plain % DS4_FP8_BLOCK != 0)
         return ds4_fail(error, DS4_UNSUPPORTED,
-                        "the simulated FP8 rounding needs head width minus rotary width (%u - %u) to be a multiple "
+                        "the simulated FP8 rounding needs head width minus rotary width (%u - %u) "
+                        "to be a multiple "
                         "of %d; run this model with --kv-sim none",
                         hp->head_dim, hp->rope_dim, DS4_FP8_BLOCK);
     if (kv_sim != DS4_KV_SIM_NONE && ((id & (id - 1)) != 0 || id % DS4_FP4_BLOCK != 0))
         return ds4_fail(error, DS4_UNSUPPORTED,
-                        "the simulated FP4 rounding needs an indexer width that is a power of two and a multiple of "
+                        "the simulated FP4 rounding needs an indexer width that is a power of two "
+                        "and a multiple of "
                         "%d, not %u; run this model with --kv-sim none",
                         DS4_FP4_BLOCK, id);
     return DS4_OK;

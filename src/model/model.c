@@ -43,7 +43,8 @@ static char *copy_name(const ds4_gguf *gguf, const char *path) {
 }
 
 /* Touches one byte of every page in order; the kernel's read-ahead does the rest. */
-static ds4_status warm_weights(const ds4_model *model, const ds4_model_options *options, ds4_error *error) {
+static ds4_status warm_weights(const ds4_model *model, const ds4_model_options *options,
+                               ds4_error *error) {
     uint64_t done = 0, total = 0;
     volatile uint8_t sink = 0;
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -53,9 +54,11 @@ static ds4_status warm_weights(const ds4_model *model, const ds4_model_options *
         const ds4_gguf_tensor *tensor = ds4_gguf_tensor_at(model->gguf, i);
         for (uint64_t from = 0; from < tensor->n_bytes; from += WARM_STEP) {
             uint64_t to = tensor->n_bytes - from > WARM_STEP ? from + WARM_STEP : tensor->n_bytes;
-            for (uint64_t at = from; at < to; at += page) sink = ((const uint8_t *)tensor->data)[at];
+            for (uint64_t at = from; at < to; at += page)
+                sink = ((const uint8_t *)tensor->data)[at];
             done += to - from;
-            if (options->progress != NULL && !options->progress(options->progress_context, done, total))
+            if (options->progress != NULL &&
+                !options->progress(options->progress_context, done, total))
                 return ds4_fail(error, DS4_CANCELLED, "loading %s was cancelled", model->path);
         }
     }
@@ -81,7 +84,8 @@ static ds4_status fill_info(ds4_model *model, ds4_error *error) {
     return model->info.name != NULL ? DS4_OK : ds4_fail_memory(error, 0, "the model's name");
 }
 
-ds4_status ds4_model_open(const char *path, const ds4_model_options *options, ds4_model **result, ds4_error *error) {
+ds4_status ds4_model_open(const char *path, const ds4_model_options *options, ds4_model **result,
+                          ds4_error *error) {
     ds4_error inner = {0};
     ds4_model *model = calloc(1, sizeof *model);
     if (model == NULL) return ds4_fail_memory(error, sizeof *model, "a model");
@@ -94,9 +98,11 @@ ds4_status ds4_model_open(const char *path, const ds4_model_options *options, ds
     strcpy(model->path, path);
     if ((status = ds4_gguf_open(path, NULL, &model->gguf, error)) != DS4_OK) goto done;
     status = ds4_hparams_read(model->gguf, &model->hparams, &inner);
-    if (status == DS4_OK) status = ds4_weights_bind(model->gguf, &model->hparams, &model->weights, &inner);
+    if (status == DS4_OK)
+        status = ds4_weights_bind(model->gguf, &model->hparams, &model->weights, &inner);
     if (status == DS4_OK && ds4_gguf_find_value(model->gguf, "tokenizer.ggml.tokens") != NULL)
-        status = ds4_tokenizer_create_from_gguf(model->gguf, model->hparams.n_vocab, &model->tokenizer, &inner);
+        status = ds4_tokenizer_create_from_gguf(model->gguf, model->hparams.n_vocab,
+                                                &model->tokenizer, &inner);
     if (status != DS4_OK) {
         ds4_fail(error, status, "%s: %s", path, inner.message);
         goto done;

@@ -56,13 +56,16 @@ static const ds4_gguf_tensor *find(const binder *b, const char *name) {
     return tensor;
 }
 
-/* Checks dims against the wanted ones; 0 ends the list, 1-element tensors may be stored without dimensions. */
-static bool check_shape(binder *b, const ds4_gguf_tensor *tensor, const char *name, const size_t want[3]) {
+/* Checks dims against the wanted ones; 0 ends the list, 1-element tensors may be stored without
+ * dimensions. */
+static bool check_shape(binder *b, const ds4_gguf_tensor *tensor, const char *name,
+                        const size_t want[3]) {
     uint64_t expect[4] = {1, 1, 1, 1};
     for (int i = 0; i < 3 && want[i] != 0; i++) expect[i] = want[i];
     if (memcmp(expect, tensor->ne, sizeof expect) == 0) return true;
-    PROBLEM(b, "tensor %s is [%llu, %llu, %llu], expected [%llu, %llu, %llu]", name, (unsigned long long)tensor->ne[0],
-            (unsigned long long)tensor->ne[1], (unsigned long long)tensor->ne[2], (unsigned long long)expect[0],
+    PROBLEM(b, "tensor %s is [%llu, %llu, %llu], expected [%llu, %llu, %llu]", name,
+            (unsigned long long)tensor->ne[0], (unsigned long long)tensor->ne[1],
+            (unsigned long long)tensor->ne[2], (unsigned long long)expect[0],
             (unsigned long long)expect[1], (unsigned long long)expect[2]);
     return false;
 }
@@ -79,13 +82,15 @@ static const ds4_gguf_tensor *require(binder *b, const char *name, const size_t 
     }
     const ds4_type_info *info = ds4_type_get_info(tensor->type);
     if (!info->computable) {
-        PROBLEM(b, "tensor %s has type %s, which this engine cannot compute with", name, info->name);
+        PROBLEM(b, "tensor %s has type %s, which this engine cannot compute with", name,
+                info->name);
         return NULL;
     }
     return check_shape(b, tensor, name, want) ? tensor : NULL;
 }
 
-static void bind_matrix(binder *b, const char *name, size_t n_in, size_t n_out, size_t n_experts, ds4_matrix *m) {
+static void bind_matrix(binder *b, const char *name, size_t n_in, size_t n_out, size_t n_experts,
+                        ds4_matrix *m) {
     const ds4_gguf_tensor *tensor = require(b, name, (const size_t[3]){n_in, n_out, n_experts});
     if (tensor == NULL) return;
     *m = (ds4_matrix){
@@ -109,13 +114,15 @@ static float *decode_vector(binder *b, const ds4_gguf_tensor *tensor, const char
     vector->next = b->weights->owned;
     b->weights->owned = vector;
     for (uint64_t r = 0; r < n / tensor->ne[0]; r++)
-        b->kernels->decode((ds4_type)tensor->type, (const uint8_t *)tensor->data + r * tensor->row_bytes,
+        b->kernels->decode((ds4_type)tensor->type,
+                           (const uint8_t *)tensor->data + r * tensor->row_bytes,
                            vector->values + r * tensor->ne[0], tensor->ne[0]);
     b->weights->bytes += tensor->n_bytes;
     return vector->values;
 }
 
-/* n_rows rows of n values, decoded to float32. Small control tensors: plain floats only, unless a table of rows. */
+/* n_rows rows of n values, decoded to float32. Small control tensors: plain floats only, unless a
+ * table of rows. */
 static float *bind_vector(binder *b, const char *name, size_t n, size_t n_rows) {
     const ds4_gguf_tensor *tensor = require(b, name, (const size_t[3]){n, n_rows, 0});
     if (tensor == NULL) return NULL;
@@ -134,16 +141,18 @@ static const int32_t *bind_hash_experts(binder *b, const char *name) {
         PROBLEM(b, "missing tensor %s", name);
         return NULL;
     }
-    if (!check_shape(b, tensor, name, (const size_t[3]){hp->n_experts_used, hp->n_vocab, 0})) return NULL;
+    if (!check_shape(b, tensor, name, (const size_t[3]){hp->n_experts_used, hp->n_vocab, 0}))
+        return NULL;
     if (tensor->type != DS4_TYPE_I32) {
-        PROBLEM(b, "tensor %s has type %s, expected I32", name, ds4_type_get_info(tensor->type)->name);
+        PROBLEM(b, "tensor %s has type %s, expected I32", name,
+                ds4_type_get_info(tensor->type)->name);
         return NULL;
     }
     const int32_t *experts = tensor->data;
     for (uint64_t i = 0; i < tensor->n_elements; i++) {
         if (experts[i] >= 0 && (uint32_t)experts[i] < hp->n_experts) continue;
-        PROBLEM(b, "tensor %s names expert %d for token %llu, but there are %u experts", name, (int)experts[i],
-                (unsigned long long)(i / hp->n_experts_used), hp->n_experts);
+        PROBLEM(b, "tensor %s names expert %d for token %llu, but there are %u experts", name,
+                (int)experts[i], (unsigned long long)(i / hp->n_experts_used), hp->n_experts);
         return NULL;
     }
     b->weights->bytes += tensor->n_bytes;
@@ -164,7 +173,8 @@ static void bind_compressor(binder *b, uint32_t layer, const char *prefix, uint3
                             ds4_compressor_weights *w) {
     uint32_t ratio = b->hp->ratio[layer], width = ds4_compressor_width(ratio, row_width);
     char name[MAX_NAME];
-#define COMPRESSOR_NAME(suffix) (snprintf(name, sizeof name, "blk.%u.%s_%s.weight", layer, prefix, suffix), name)
+#define COMPRESSOR_NAME(suffix)                                                                    \
+    (snprintf(name, sizeof name, "blk.%u.%s_%s.weight", layer, prefix, suffix), name)
     bind_matrix(b, COMPRESSOR_NAME("kv"), b->hp->n_embd, width, 0, &w->kv);
     bind_matrix(b, COMPRESSOR_NAME("gate"), b->hp->n_embd, width, 0, &w->gate);
     w->ape = bind_vector(b, COMPRESSOR_NAME("ape"), width, ratio);
@@ -172,7 +182,8 @@ static void bind_compressor(binder *b, uint32_t layer, const char *prefix, uint3
 #undef COMPRESSOR_NAME
 }
 
-static void bind_hc(binder *b, const char *prefix, size_t width, size_t n_scales, ds4_hc_weights *w) {
+static void bind_hc(binder *b, const char *prefix, size_t width, size_t n_scales,
+                    ds4_hc_weights *w) {
     char name[MAX_NAME];
     snprintf(name, sizeof name, "%s_fn.weight", prefix);
     bind_matrix(b, name, (size_t)b->hp->n_streams * b->hp->n_embd, width, 0, &w->fn);
@@ -192,13 +203,16 @@ static void bind_attention(binder *b, uint32_t l, ds4_layer_weights *w) {
     bind_matrix(b, in_layer(l, "attn_kv.weight").text, hp->n_embd, hp->head_dim, 0, &w->kv);
     w->kv_norm = bind_vector(b, in_layer(l, "attn_kv_a_norm.weight").text, hp->head_dim, 0);
     w->sinks = bind_vector(b, in_layer(l, "attn_sinks.weight").text, hp->n_heads, 0);
-    bind_matrix(b, in_layer(l, "attn_output_a.weight").text, heads / hp->o_groups, low, 0, &w->output_a);
+    bind_matrix(b, in_layer(l, "attn_output_a.weight").text, heads / hp->o_groups, low, 0,
+                &w->output_a);
     bind_matrix(b, in_layer(l, "attn_output_b.weight").text, low, hp->n_embd, 0, &w->output_b);
     if (hp->ratio[l] != 0) bind_compressor(b, l, "attn_compressor", hp->head_dim, &w->compressor);
     if (hp->ratio[l] == DS4_RATIO_OVERLAP) {
         size_t width = (size_t)hp->indexer_heads * hp->indexer_dim;
-        bind_matrix(b, in_layer(l, "indexer.attn_q_b.weight").text, hp->q_lora, width, 0, &w->indexer_q_b);
-        bind_matrix(b, in_layer(l, "indexer.proj.weight").text, hp->n_embd, hp->indexer_heads, 0, &w->indexer_proj);
+        bind_matrix(b, in_layer(l, "indexer.attn_q_b.weight").text, hp->q_lora, width, 0,
+                    &w->indexer_q_b);
+        bind_matrix(b, in_layer(l, "indexer.proj.weight").text, hp->n_embd, hp->indexer_heads, 0,
+                    &w->indexer_proj);
         bind_compressor(b, l, "indexer_compressor", hp->indexer_dim, &w->indexer_compressor);
     }
 }
@@ -206,20 +220,27 @@ static void bind_attention(binder *b, uint32_t l, ds4_layer_weights *w) {
 static void bind_experts(binder *b, uint32_t l, ds4_layer_weights *w) {
     const ds4_hparams *hp = b->hp;
     w->ffn_norm = bind_vector(b, in_layer(l, "ffn_norm.weight").text, hp->n_embd, 0);
-    bind_matrix(b, in_layer(l, "ffn_gate_inp.weight").text, hp->n_embd, hp->n_experts, 0, &w->router);
+    bind_matrix(b, in_layer(l, "ffn_gate_inp.weight").text, hp->n_embd, hp->n_experts, 0,
+                &w->router);
     if (l < hp->n_hash_layers)
         w->hash_experts = bind_hash_experts(b, in_layer(l, "ffn_gate_tid2eid.weight").text);
     else if (find(b, in_layer(l, "exp_probs_b.bias").text) != NULL)
         w->router_bias = bind_vector(b, in_layer(l, "exp_probs_b.bias").text, hp->n_experts, 0);
-    bind_matrix(b, in_layer(l, "ffn_gate_exps.weight").text, hp->n_embd, hp->n_ff, hp->n_experts, &w->gate_experts);
-    bind_matrix(b, in_layer(l, "ffn_up_exps.weight").text, hp->n_embd, hp->n_ff, hp->n_experts, &w->up_experts);
-    bind_matrix(b, in_layer(l, "ffn_down_exps.weight").text, hp->n_ff, hp->n_embd, hp->n_experts, &w->down_experts);
-    bind_matrix(b, in_layer(l, "ffn_gate_shexp.weight").text, hp->n_embd, hp->n_ff, 0, &w->gate_shared);
+    bind_matrix(b, in_layer(l, "ffn_gate_exps.weight").text, hp->n_embd, hp->n_ff, hp->n_experts,
+                &w->gate_experts);
+    bind_matrix(b, in_layer(l, "ffn_up_exps.weight").text, hp->n_embd, hp->n_ff, hp->n_experts,
+                &w->up_experts);
+    bind_matrix(b, in_layer(l, "ffn_down_exps.weight").text, hp->n_ff, hp->n_embd, hp->n_experts,
+                &w->down_experts);
+    bind_matrix(b, in_layer(l, "ffn_gate_shexp.weight").text, hp->n_embd, hp->n_ff, 0,
+                &w->gate_shared);
     bind_matrix(b, in_layer(l, "ffn_up_shexp.weight").text, hp->n_embd, hp->n_ff, 0, &w->up_shared);
-    bind_matrix(b, in_layer(l, "ffn_down_shexp.weight").text, hp->n_ff, hp->n_embd, 0, &w->down_shared);
+    bind_matrix(b, in_layer(l, "ffn_down_shexp.weight").text, hp->n_ff, hp->n_embd, 0,
+                &w->down_shared);
 }
 
-/* What one decoded token reads and multiplies: every bound matrix once, of expert tensors only the used share. */
+/* What one decoded token reads and multiplies: every bound matrix once, of expert tensors only the
+ * used share. */
 static void count_matrix(ds4_weights *w, const ds4_matrix *m, uint32_t n_used) {
     uint64_t rows = (uint64_t)m->n_out * n_used;
     w->bytes_per_token += rows * m->row_bytes;
@@ -228,10 +249,23 @@ static void count_matrix(ds4_weights *w, const ds4_matrix *m, uint32_t n_used) {
 
 static void count_layer(ds4_weights *w, const ds4_layer_weights *l, const ds4_hparams *hp) {
     const ds4_matrix *dense[] = {
-        &l->hc_attn.fn,           &l->hc_ffn.fn,   &l->q_a,          &l->q_b,           &l->kv,
-        &l->output_a,             &l->output_b,    &l->compressor.kv, &l->compressor.gate, &l->indexer_compressor.kv,
-        &l->indexer_compressor.gate, &l->indexer_q_b, &l->indexer_proj, &l->router,      &l->gate_shared,
-        &l->up_shared,            &l->down_shared,
+        &l->hc_attn.fn,
+        &l->hc_ffn.fn,
+        &l->q_a,
+        &l->q_b,
+        &l->kv,
+        &l->output_a,
+        &l->output_b,
+        &l->compressor.kv,
+        &l->compressor.gate,
+        &l->indexer_compressor.kv,
+        &l->indexer_compressor.gate,
+        &l->indexer_q_b,
+        &l->indexer_proj,
+        &l->router,
+        &l->gate_shared,
+        &l->up_shared,
+        &l->down_shared,
     };
     for (size_t i = 0; i < sizeof dense / sizeof dense[0]; i++)
         if (dense[i]->data != NULL) count_matrix(w, dense[i], 1);
@@ -240,9 +274,11 @@ static void count_layer(ds4_weights *w, const ds4_layer_weights *l, const ds4_hp
     count_matrix(w, &l->down_experts, hp->n_experts_used);
 }
 
-ds4_status ds4_weights_bind(const ds4_gguf *gguf, const ds4_hparams *hp, ds4_weights *w, ds4_error *error) {
+ds4_status ds4_weights_bind(const ds4_gguf *gguf, const ds4_hparams *hp, ds4_weights *w,
+                            ds4_error *error) {
     *w = (ds4_weights){.layers = calloc(hp->n_layers, sizeof *w->layers)};
-    if (w->layers == NULL) return ds4_fail_memory(error, hp->n_layers * sizeof *w->layers, "layer weights");
+    if (w->layers == NULL)
+        return ds4_fail_memory(error, hp->n_layers * sizeof *w->layers, "layer weights");
     binder b = {.gguf = gguf, .hp = hp, .weights = w, .kernels = ds4_kernels_best()};
     bind_matrix(&b, "token_embd.weight", hp->n_embd, hp->n_vocab, 0, &w->token_embedding);
     bind_hc(&b, "output_hc", hp->n_streams, 1, &w->output_hc);
@@ -258,7 +294,8 @@ ds4_status ds4_weights_bind(const ds4_gguf *gguf, const ds4_hparams *hp, ds4_wei
     if (b.n_problems > 0) {
         if (b.n_problems > MAX_REPORTED)
             ds4_strbuf_printf(&b.problems, "; and %u more problems", b.n_problems - MAX_REPORTED);
-        status = ds4_fail(error, DS4_FORMAT, "%s", b.problems.data != NULL ? b.problems.data : "out of memory");
+        status = ds4_fail(error, DS4_FORMAT, "%s",
+                          b.problems.data != NULL ? b.problems.data : "out of memory");
         ds4_weights_free(w);
     } else {
         for (uint32_t l = 0; l < hp->n_layers; l++) count_layer(w, &w->layers[l], hp);

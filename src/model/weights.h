@@ -34,8 +34,9 @@ typedef struct ds4_layer_weights {
     ds4_matrix indexer_q_b, indexer_proj;      /* ratio 4 */
     float *ffn_norm;
     ds4_matrix router;
-    float *router_bias;          /* [X]; NULL when absent */
-    const int32_t *hash_experts; /* [V][U] on hash layers, else NULL; in the file mapping, values checked */
+    float *router_bias; /* [X]; NULL when absent */
+    const int32_t
+        *hash_experts; /* [V][U] on hash layers, else NULL; in the file mapping, values checked */
     ds4_matrix gate_experts, up_experts, down_experts;
     ds4_matrix gate_shared, up_shared, down_shared;
 } ds4_layer_weights;
@@ -50,8 +51,8 @@ typedef struct ds4_weights {
     void *owned; /* list of decoded vectors */
 } ds4_weights;
 
-/* On failure the message lists the missing or misshapen tensors (as many as fit). Free with ds4_weights_free;
- * `gguf` must outlive the weights. */
+/* On failure the message lists the missing or misshapen tensors (as many as fit). Free with
+ * ds4_weights_free; `gguf` must outlive the weights. */
 ds4_status ds4_weights_bind(const ds4_gguf *gguf, const ds4_hparams *hparams, ds4_weights *weights,
                             ds4_error *error);
 void ds4_weights_free(ds4_weights *weights);

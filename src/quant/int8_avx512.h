@@ -9,9 +9,7 @@
 
 #include "quant/kernels_simd.h"
 
-/* ---- few tokens
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- few tokens ---- */
 
 /* Sixteen lanes of four vectors to four sums. */
 static inline __m128i sum4_i32(__m512i a, __m512i b, __m512i c, __m512i d) {

@@ -92,9 +92,7 @@ ds4_rng *ds4_sampler_rng(ds4_sampler *sampler) {
     return &sampler->rng;
 }
 
-/* ---- candidates
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- candidates ---- */
 
 static bool is_banned(const ds4_token_mask *mask, size_t id) {
     return mask != NULL && (mask->banned[id / 64] >> (id % 64) & 1) != 0;
@@ -124,9 +122,7 @@ static void copy_candidates(ds4_sampler *sampler, const float *logits, const ds4
     }
 }
 
-/* ---- the draw
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- the draw ---- */
 
 /* The index at which the running sum of weights passes u times their total; the last positive one
  * when rounding keeps it from ever passing. Weights of zero (what underflowed or is excluded) never
@@ -169,9 +165,7 @@ static size_t cut_tail(const float *weights, size_t n, float total, float top_p,
     return kept;
 }
 
-/* ---- top-k
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- top-k ---- */
 
 static bool is_worse(candidate a, candidate b) {
     return a.logit < b.logit || (a.logit == b.logit && a.id > b.id);
@@ -281,9 +275,7 @@ static int32_t pick_nucleus(ds4_sampler *sampler, float top_p, float min_p) {
     return (int32_t)(uint32_t)sampler->sorted[rank];
 }
 
-/* ---- picking
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- picking ---- */
 
 ds4_status ds4_sampler_pick_greedy(const ds4_sampler *sampler, const float *logits,
                                    const ds4_token_mask *mask, int32_t *token, ds4_error *error) {

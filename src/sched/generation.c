@@ -17,8 +17,8 @@ struct ds4_generation {
     ds4_finish finish;
 };
 
-ds4_sampling_params ds4_sampling_resolve(ds4_sampling_params asked, ds4_sampling_profile profile,
-                                         bool thinking) {
+ds4_sampling_request ds4_sampling_resolve(ds4_sampling_request asked, ds4_sampling_profile profile,
+                                          bool thinking) {
     if (!thinking || profile == DS4_SAMPLING_CLIENT) return asked;
     bool forced = profile == DS4_SAMPLING_FORCED;
     if (forced || !asked.has_temperature) asked.temperature = forced ? 1.0f : 0.6f;

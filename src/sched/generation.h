@@ -19,15 +19,15 @@ typedef enum ds4_sampling_profile {
     DS4_SAMPLING_FORCED, /* thinking: 1, off, 1, 0.05 whatever was asked */
 } ds4_sampling_profile;
 
-ds4_sampling_params ds4_sampling_resolve(ds4_sampling_params asked, ds4_sampling_profile profile,
-                                         bool thinking);
+ds4_sampling_request ds4_sampling_resolve(ds4_sampling_request asked, ds4_sampling_profile profile,
+                                          bool thinking);
 
 typedef struct ds4_generation_options {
     const ds4_model *model;
-    const ds4_ban_set *bans;      /* must outlive the generation */
-    ds4_sampling_params sampling; /* resolved */
-    uint32_t max_tokens;          /* >= 1, already limited to what the context holds */
-    ds4_parser_options parser;    /* with sink; `ids` is filled in here */
+    const ds4_ban_set *bans;       /* must outlive the generation */
+    ds4_sampling_request sampling; /* resolved */
+    uint32_t max_tokens;           /* >= 1, already limited to what the context holds */
+    ds4_parser_options parser;     /* with sink; `ids` is filled in here */
 } ds4_generation_options;
 
 typedef struct ds4_generation ds4_generation;

@@ -78,9 +78,7 @@ static double now_seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ---- jobs
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- jobs ---- */
 
 void ds4_sched_job_release(ds4_sched_job *job) {
     if (job == NULL || atomic_fetch_sub(&job->references, 1) != 1) return;
@@ -483,9 +481,7 @@ static void *run(void *context) {
     }
 }
 
-/* ---- life
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static ds4_status create_sessions(ds4_sched *sched, ds4_error *error) {
     size_t vocabulary = ds4_model_get_info(sched->model)->n_vocab;

@@ -50,11 +50,11 @@ typedef struct ds4_sched_sink {
 } ds4_sched_sink;
 
 typedef struct ds4_sched_request {
-    const int32_t *prompt;        /* copied */
-    uint32_t n_prompt;            /* >= 1 and less than the engine's max_context */
-    uint32_t max_tokens;          /* >= 1; limited to what the context holds behind the prompt */
-    ds4_sampling_params sampling; /* resolved; seed 0: taken from the clock and a counter */
-    ds4_parser_options parser;    /* sink and ids are set by the scheduler */
+    const int32_t *prompt;         /* copied */
+    uint32_t n_prompt;             /* >= 1 and less than the engine's max_context */
+    uint32_t max_tokens;           /* >= 1; limited to what the context holds behind the prompt */
+    ds4_sampling_request sampling; /* resolved; seed 0: taken from the clock and a counter */
+    ds4_parser_options parser;     /* sink and ids are set by the scheduler */
     ds4_sched_sink sink;
     const char *label; /* for the log: "chat"; static storage */
 } ds4_sched_request;

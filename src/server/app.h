@@ -46,17 +46,13 @@ typedef struct ds4_app {
 ds4_app_state ds4_app_get_state(ds4_app *app);
 void ds4_app_set_state(ds4_app *app, ds4_app_state state);
 
-/* ---- loader.c
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- loader.c ---- */
 
 /* Thread body: opens the model, starts the scheduler, makes the app READY and logs the readiness
  * line. */
 void *ds4_app_load(void *app);
 
-/* ---- routes.c
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- routes.c ---- */
 
 /* The three callbacks of the HTTP server; context: the app. */
 extern const ds4_http_handlers ds4_routes;
@@ -75,9 +71,7 @@ void ds4_api_health(ds4_app *app, ds4_http_reply *reply);
 /* Parses, renders and submits one chat completion. A worker's task: the app is READY. */
 void ds4_api_chat(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
 
-/* ---- workers.c
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- workers.c ---- */
 
 typedef void (*ds4_task_fn)(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
 

@@ -85,9 +85,7 @@ static void connection_free(connection *c, bool complete) {
     free(c);
 }
 
-/* ---- answering
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- answering ---- */
 
 /* The response is out: half-close, then wait a moment for the client's end, so that unread request
  * bytes do not make the kernel reset the connection before the client has read its answer. */
@@ -176,9 +174,7 @@ static void on_peek(evutil_socket_t fd, short what, void *context) {
     }
 }
 
-/* ---- reading
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 static void handle(connection *c) {
     ds4_http *http = c->http;
@@ -319,9 +315,7 @@ static void on_timer(evutil_socket_t fd, short what, void *context) {
     }
 }
 
-/* ---- accepting
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- accepting ---- */
 
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address,
                       int address_bytes, void *context) {

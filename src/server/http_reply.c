@@ -28,9 +28,7 @@ struct ds4_http_reply {
     ds4_http_watcher watcher;
 };
 
-/* ---- mailbox
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- mailbox ---- */
 
 ds4_http_mailbox *ds4_http_mailbox_create(void (*wake)(void *context), void *context) {
     ds4_http_mailbox *mailbox = calloc(1, sizeof *mailbox);
@@ -89,9 +87,7 @@ ds4_http_reply *ds4_http_mailbox_take(ds4_http_mailbox *mailbox, void **owner) {
     return reply;
 }
 
-/* ---- life
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 ds4_http_reply *ds4_http_reply_create(ds4_http_mailbox *mailbox, size_t output_limit, void *owner) {
     ds4_http_reply *reply = calloc(1, sizeof *reply);
@@ -150,9 +146,7 @@ void ds4_http_reply_set_headers(ds4_http_reply *reply, const char *lines) {
     ds4_strbuf_puts(&reply->headers, lines);
 }
 
-/* ---- producing
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- producing ---- */
 
 const char *ds4_http_status_text(int status) {
     switch (status) {
@@ -292,9 +286,7 @@ bool ds4_http_reply_stalled(const ds4_http_reply *reply) {
     return read_flag(reply, &reply->stalled);
 }
 
-/* ---- fetching
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- fetching ---- */
 
 ds4_http_reply_state ds4_http_reply_fetch(ds4_http_reply *reply, ds4_strbuf *bytes) {
     ds4_strbuf_clear(bytes);

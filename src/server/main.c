@@ -40,9 +40,7 @@ static double now_seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ---- stopping
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- stopping ---- */
 
 static void join_loader(server *s) {
     if (!s->loader_runs) return;
@@ -91,9 +89,7 @@ static void loaded(void *context) {
     event_active(((server *)context)->loaded, EV_READ, 0);
 }
 
-/* ---- starting
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- starting ---- */
 
 static ds4_status read_key(server *s, ds4_error *error) {
     const char *path = s->flags.api_key_file;

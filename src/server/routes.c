@@ -34,9 +34,7 @@ static route find_route(ds4_http_text path) {
     return ROUTE_NONE;
 }
 
-/* ---- names
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- names ---- */
 
 /* `example.org:80` -> `example.org`, `[::1]:80` -> `[::1]`. */
 static ds4_http_text without_port(ds4_http_text host) {
@@ -103,9 +101,7 @@ static bool origin_is_allowed(const ds4_app *app, ds4_http_text origin) {
     return is_loopback_name(without_port((ds4_http_text){colon + 3, origin.n - scheme - 3}));
 }
 
-/* ---- the key
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- the key ---- */
 
 /* Takes the same time wherever the two differ. */
 static bool equals_secret(ds4_http_text given, const char *secret) {
@@ -126,9 +122,7 @@ static bool has_key(const ds4_app *app, const ds4_http_head *head) {
     return equals_secret((ds4_http_text){given.data + 7, given.n - 7}, app->api_key);
 }
 
-/* ---- admission
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- admission ---- */
 
 static bool turn_away(ds4_http_reply *reply, int status, const char *message, const char *headers) {
     ds4_api_error_send(reply,

@@ -87,9 +87,7 @@ static ds4_status encode_short(const ds4_bpe_merges *merges, const int32_t byte_
     return ds4_tokens_append(out, ids, n, error);
 }
 
-/* ---- long pieces
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- long pieces ---- */
 
 /* A linked list of symbols, and a min-heap of (rank << 32 | position of the left symbol), whose
  * order is the order of merging. An entry is stale when its pair has changed since: then the

@@ -205,9 +205,7 @@ ds4_status ds4_tokenizer_require_chat(const ds4_tokenizer *tokenizer, ds4_error 
     return DS4_OK;
 }
 
-/* ---- merges
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- merges ---- */
 
 static ds4_status fail_merge(ds4_error *error, size_t rank, ds4_token_string merge,
                              const char *what) {
@@ -248,9 +246,7 @@ static ds4_status add_merges(ds4_tokenizer *tokenizer, const ds4_tokenizer_table
     return status;
 }
 
-/* ---- creation
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- creation ---- */
 
 static ds4_status fill_in(ds4_tokenizer *tokenizer, const ds4_tokenizer_tables *tables,
                           ds4_error *error) {
@@ -301,9 +297,7 @@ void ds4_tokenizer_destroy(ds4_tokenizer *tokenizer) {
     free(tokenizer);
 }
 
-/* ---- questions
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- questions ---- */
 
 const ds4_special_ids *ds4_tokenizer_special_ids(const ds4_tokenizer *tokenizer) {
     return &tokenizer->special;

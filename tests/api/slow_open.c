@@ -1,5 +1,5 @@
-/* Preloaded into the server under test: opening a model takes DS4_TEST_OPEN_SECONDS, so that there is time to look at a
- * server that is still loading. */
+/* Preloaded into the server under test: opening a model takes DS4_TEST_OPEN_SECONDS, so that there
+ * is time to look at a server that is still loading. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

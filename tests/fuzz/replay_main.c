@@ -1,4 +1,5 @@
-/* Replays every file of a corpus directory through a fuzz entry point, so that each past finding stays a test. */
+/* Replays every file of a corpus directory through a fuzz entry point, so that each past finding
+ * stays a test. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

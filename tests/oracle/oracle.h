@@ -37,8 +37,8 @@ static inline void *oracle_read(const char *path, size_t *n_bytes) {
 }
 
 /* Evaluates tokens in pieces of `chunk`, one row of logits per token. */
-static inline float *oracle_evaluate(ds4_engine *engine, const ds4_model *model, const int32_t *tokens, uint32_t n,
-                                     uint32_t chunk) {
+static inline float *oracle_evaluate(ds4_engine *engine, const ds4_model *model,
+                                     const int32_t *tokens, uint32_t n, uint32_t chunk) {
     size_t n_vocab = ds4_model_get_info(model)->n_vocab;
     float *logits = malloc(n * n_vocab * sizeof *logits);
     ds4_session *session;
@@ -59,12 +59,12 @@ static inline float *oracle_evaluate(ds4_engine *engine, const ds4_model *model,
 }
 
 typedef struct oracle_difference {
-    double worst;       /* NaN counts as infinite */
-    uint32_t same_top;  /* rows whose largest logit is the same token */
+    double worst;      /* NaN counts as infinite */
+    uint32_t same_top; /* rows whose largest logit is the same token */
 } oracle_difference;
 
-static inline oracle_difference oracle_compare(const float *got, const float *golden, uint32_t n_rows,
-                                               size_t n_vocab) {
+static inline oracle_difference oracle_compare(const float *got, const float *golden,
+                                               uint32_t n_rows, size_t n_vocab) {
     oracle_difference difference = {0};
     for (uint32_t r = 0; r < n_rows; r++) {
         size_t top_got = 0, top_golden = 0;

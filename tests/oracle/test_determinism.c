@@ -1,8 +1,17 @@
-/* The same tokens give the same logits, bit for bit: however they are cut into calls, with any number of threads, in
- * company or alone, after saving and restoring, after rewinding and replaying. */
+/* The same tokens give the same logits, bit for bit: however they are cut into calls, with any
+ * number of threads, in company or alone, after saving and restoring, after rewinding and
+ * replaying. */
 #include "oracle.h"
 
 #define TINY DS4_FIXTURES "/tinyv4/"
+
+/* Under a sanitizer, which costs a factor of ten and more, every path is still taken but fewer
+ * times. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+enum { SLOW = 1 };
+#else
+enum { SLOW = 0 };
+#endif
 
 typedef struct fixture {
     ds4_model *model;
@@ -11,7 +20,8 @@ typedef struct fixture {
     size_t n_vocab;
 } fixture;
 
-static const ds4_engine_options FULL = {.kv_sim = DS4_KV_SIM_FULL, .max_context = 512, .n_threads = 2};
+static const ds4_engine_options FULL = {
+    .kv_sim = DS4_KV_SIM_FULL, .max_context = 512, .n_threads = 2};
 
 static int set_up(void **state) {
     fixture *f = calloc(1, sizeof *f);
@@ -45,9 +55,14 @@ static float *reference(const fixture *f, ds4_engine_options options) {
     return logits;
 }
 
-static void feed(ds4_engine *engine, ds4_session *session, const fixture *f, uint32_t from, uint32_t to, float *last) {
+static void feed(ds4_engine *engine, ds4_session *session, const fixture *f, uint32_t from,
+                 uint32_t to, float *last) {
     ds4_batch_item item = {
-        .session = session, .tokens = f->tokens + from, .n_tokens = to - from, .want = DS4_LOGITS_LAST, .logits = last,
+        .session = session,
+        .tokens = f->tokens + from,
+        .n_tokens = to - from,
+        .want = DS4_LOGITS_LAST,
+        .logits = last,
     };
     CHECK_OK(ds4_engine_forward(engine, &item, 1, error));
 }
@@ -62,10 +77,10 @@ static void chunks_and_threads(void **state) {
             options.kv_sim = sims[s];
             options.activations = (ds4_activations)activations;
             float *expected = reference(f, options);
-            for (uint32_t threads = 1; threads <= 3; threads++) {
+            for (uint32_t threads = 1; threads <= (SLOW ? 2 : 3); threads++) {
                 options.n_threads = threads;
                 ds4_engine *engine = make_engine(f, options);
-                for (size_t c = 0; c < sizeof chunks / sizeof chunks[0]; c++) {
+                for (size_t c = SLOW ? 1 : 0; c < sizeof chunks / sizeof chunks[0]; c++) {
                     float *logits = oracle_evaluate(engine, f->model, f->tokens, f->n, chunks[c]);
                     assert_memory_equal(logits, expected, f->n * f->n_vocab * sizeof *logits);
                     free(logits);
@@ -77,7 +92,8 @@ static void chunks_and_threads(void **state) {
     }
 }
 
-/* Four sessions share each step with ever different numbers of tokens; each must get what it gets alone. */
+/* Four sessions share each step with ever different numbers of tokens; each must get what it gets
+ * alone. */
 static void company(void **state) {
     const fixture *f = *state;
     float *expected = reference(f, FULL);
@@ -101,7 +117,10 @@ static void company(void **state) {
             more = more || done[i] + n < length[i];
             if (n == 0) continue;
             items[n_items++] = (ds4_batch_item){
-                .session = sessions[i], .tokens = f->tokens + done[i], .n_tokens = n, .want = DS4_LOGITS_ALL,
+                .session = sessions[i],
+                .tokens = f->tokens + done[i],
+                .n_tokens = n,
+                .want = DS4_LOGITS_ALL,
                 .logits = logits[i] + done[i] * f->n_vocab,
             };
             done[i] += n;
@@ -164,7 +183,7 @@ static void rewind_and_replay(void **state) {
     CHECK_OK(ds4_session_create(engine, 512, &copy, error));
     static const uint32_t ends[] = {120, 259, 420};
     for (size_t e = 0; e < sizeof ends / sizeof ends[0]; e++) {
-        for (uint32_t back = 1; back <= 100; back++) {
+        for (uint32_t back = 1; back <= 100; back += SLOW ? 9 : 1) {
             uint32_t from = ends[e] - back;
             if (ds4_session_length(session) < ends[e])
                 feed(engine, session, f, ds4_session_length(session), ends[e], last);
@@ -177,10 +196,12 @@ static void rewind_and_replay(void **state) {
             if (back % 7 == 0) {
                 CHECK_OK(ds4_session_copy(copy, session, error));
                 feed(engine, copy, f, from, ends[e], last);
-                assert_memory_equal(last, expected + (ends[e] - 1) * f->n_vocab, f->n_vocab * sizeof *last);
+                assert_memory_equal(last, expected + (ends[e] - 1) * f->n_vocab,
+                                    f->n_vocab * sizeof *last);
             }
             feed(engine, session, f, from, ends[e], last);
-            assert_memory_equal(last, expected + (ends[e] - 1) * f->n_vocab, f->n_vocab * sizeof *last);
+            assert_memory_equal(last, expected + (ends[e] - 1) * f->n_vocab,
+                                f->n_vocab * sizeof *last);
         }
     }
     uint32_t floor = ds4_session_rewind_floor(session);

@@ -1,24 +1,29 @@
-/* Golden logits of the float64 Transformers implementation (fixtures/oracle): checkpoints in the official layout,
- * converted by ds4-gguf to F32 and to BF16 before this test runs (tests/CMakeLists.txt). */
+/* Golden logits of the float64 Transformers implementation (fixtures/oracle): checkpoints in the
+ * official layout, converted by ds4-gguf to F32 and to BF16 before this test runs
+ * (tests/CMakeLists.txt). */
 #include <json-c/json.h>
 
 #include "oracle.h"
 
-static void compare_sequence(ds4_engine *engine, const ds4_model *model, struct json_object *sequence,
-                             const char *golden) {
+static void compare_sequence(ds4_engine *engine, const ds4_model *model,
+                             struct json_object *sequence, const char *golden) {
     struct json_object *ids = json_object_object_get(sequence, "tokens");
     uint32_t n = (uint32_t)json_object_array_length(ids);
-    uint32_t first = (uint32_t)json_object_get_int(json_object_object_get(sequence, "first_position"));
+    uint32_t first =
+        (uint32_t)json_object_get_int(json_object_object_get(sequence, "first_position"));
     uint32_t n_rows = (uint32_t)json_object_get_int(json_object_object_get(sequence, "rows"));
     size_t offset = (size_t)json_object_get_int64(json_object_object_get(sequence, "offset_bytes"));
     size_t n_vocab = ds4_model_get_info(model)->n_vocab;
     int32_t *tokens = malloc(n * sizeof *tokens);
     assert_non_null(tokens);
-    for (uint32_t i = 0; i < n; i++) tokens[i] = json_object_get_int(json_object_array_get_idx(ids, i));
+    for (uint32_t i = 0; i < n; i++)
+        tokens[i] = json_object_get_int(json_object_array_get_idx(ids, i));
     float *logits = oracle_evaluate(engine, model, tokens, n, 256);
-    oracle_difference d = oracle_compare(logits + first * n_vocab, (const float *)(const void *)(golden + offset), n_rows, n_vocab);
+    oracle_difference d = oracle_compare(
+        logits + first * n_vocab, (const float *)(const void *)(golden + offset), n_rows, n_vocab);
     print_message("%s: %u rows, max |difference| %.3g, top-1 %u\n",
-                  json_object_get_string(json_object_object_get(sequence, "name")), n_rows, d.worst, d.same_top);
+                  json_object_get_string(json_object_object_get(sequence, "name")), n_rows, d.worst,
+                  d.same_top);
     assert_true(d.worst <= 5e-4);
     assert_int_equal(d.same_top, n_rows);
     free(logits);
@@ -63,7 +68,8 @@ static void hf_b(void **state) {
     compare_checkpoint("hf-b", "bf16");
 }
 
-/* 48 lanes cannot be cut into FP8 blocks of 64: asking for the simulation is an error, not a silent no-op. */
+/* 48 lanes cannot be cut into FP8 blocks of 64: asking for the simulation is an error, not a silent
+ * no-op. */
 static void impossible_simulation_is_refused(void **state) {
     (void)state;
     ds4_model *model;

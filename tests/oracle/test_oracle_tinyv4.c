@@ -1,11 +1,12 @@
-/* Golden logits of another engine's CPU code for a tiny model with every organ (fixtures/tinyv4): float activations,
- * with no simulated rounding, with the indexer's FP4 only, and with all of it. */
+/* Golden logits of another engine's CPU code for a tiny model with every organ (fixtures/tinyv4):
+ * float activations, with no simulated rounding, with the indexer's FP4 only, and with all of it.
+ */
 #include "oracle.h"
 
 #define TINY DS4_FIXTURES "/tinyv4/"
 
-static void compare(ds4_kv_sim kv_sim, ds4_rope_angles_kind angles, const char *golden_path, uint32_t n_exact_rows,
-                    double tolerance, uint32_t least_same_top) {
+static void compare(ds4_kv_sim kv_sim, ds4_rope_angles_kind angles, const char *golden_path,
+                    uint32_t n_exact_rows, double tolerance, uint32_t least_same_top) {
     ds4_model *model;
     ds4_engine *engine;
     size_t n_bytes;
@@ -20,8 +21,8 @@ static void compare(ds4_kv_sim kv_sim, ds4_rope_angles_kind angles, const char *
     float *logits = oracle_evaluate(engine, model, tokens, n, 64);
     oracle_difference exact = oracle_compare(logits, golden, n_exact_rows, n_vocab);
     oracle_difference all = oracle_compare(logits, golden, n, n_vocab);
-    print_message("%s: max |difference| %.3g in %u rows; top-1 %u of %u\n", strrchr(golden_path, '/') + 1, exact.worst,
-                  n_exact_rows, all.same_top, n);
+    print_message("%s: max |difference| %.3g in %u rows; top-1 %u of %u\n",
+                  strrchr(golden_path, '/') + 1, exact.worst, n_exact_rows, all.same_top, n);
     assert_true(exact.worst <= tolerance);
     assert_true(all.same_top >= least_same_top);
     free(logits);
@@ -41,15 +42,16 @@ static void fp4_only(void **state) {
     compare(DS4_KV_SIM_FP4, DS4_ROPE_ANGLES_EXACT, TINY "logits_fp4only.f32", 420, 2e-4, 420);
 }
 
-/* A rounding step that flips one FP8 code makes later rows of this random model differ visibly; so only the first
- * rows can be compared by value. */
+/* A rounding step that flips one FP8 code makes later rows of this random model differ visibly; so
+ * only the first rows can be compared by value. */
 static void full_first_rows(void **state) {
     (void)state;
     compare(DS4_KV_SIM_FULL, DS4_ROPE_ANGLES_EXACT, TINY "logits_full.f32", 32, 1e-2, 0);
 }
 
-/* The golden engine forms RoPE angles by repeated float32 products. With the same angles codes hardly flip, and what
- * is left of the difference is its effect; with exact angles top-1 agreement is 88 % (docs/numerics.md). */
+/* The golden engine forms RoPE angles by repeated float32 products. With the same angles codes
+ * hardly flip, and what is left of the difference is its effect; with exact angles top-1 agreement
+ * is 88 % (docs/numerics.md). */
 static void full_with_float32_angles(void **state) {
     (void)state;
     compare(DS4_KV_SIM_FULL, DS4_ROPE_ANGLES_FLOAT32, TINY "logits_full.f32", 32, 1e-3, 399);

@@ -1,4 +1,5 @@
-/* Attention over the raw window and the compressed rows, and the projections around it (docs/model.md, "Attention"). */
+/* Attention over the raw window and the compressed rows, and the projections around it
+ * (docs/model.md, "Attention"). */
 #include <math.h>
 #include <string.h>
 
@@ -26,7 +27,8 @@ static void rotate_piece(void *context, uint32_t thread, size_t begin, size_t en
         const float *angles = ds4_forward_angles(f, loop->layer, (uint32_t)r);
         for (uint32_t h = 0; h < hp->n_heads; h++) {
             float *q = f->q.row[r] + (size_t)h * hp->head_dim;
-            f->cpu.ops->scale(q, f->cpu.ops->rms_scale(q, hp->head_dim, hp->rms_eps), NULL, q, hp->head_dim);
+            f->cpu.ops->scale(q, f->cpu.ops->rms_scale(q, hp->head_dim, hp->rms_eps), NULL, q,
+                              hp->head_dim);
             ds4_rope_rotate(angles, n_pairs, false, q + plain);
         }
         float *kv = f->kv.row[r];
@@ -79,8 +81,10 @@ static void project(ds4_forward *f, const ds4_step *step, const attention_loop *
         p[n_products++] = ds4_product_make(&f->cpu, &w->compressor.gate, 0, x, n, f->comp_gate.row);
     }
     if (ratio == DS4_RATIO_OVERLAP) {
-        p[n_products++] = ds4_product_make(&f->cpu, &w->indexer_compressor.kv, 0, x, n, f->index_value.row);
-        p[n_products++] = ds4_product_make(&f->cpu, &w->indexer_compressor.gate, 0, x, n, f->index_gate.row);
+        p[n_products++] =
+            ds4_product_make(&f->cpu, &w->indexer_compressor.kv, 0, x, n, f->index_value.row);
+        p[n_products++] =
+            ds4_product_make(&f->cpu, &w->indexer_compressor.gate, 0, x, n, f->index_gate.row);
         p[n_products++] = ds4_product_make(&f->cpu, &w->indexer_proj, 0, x, n, f->index_w.row);
     }
     ds4_rows_prepare(&f->cpu, &f->x, 0, n, p, n_products);
@@ -95,12 +99,14 @@ static void project(ds4_forward *f, const ds4_step *step, const attention_loop *
     ds4_rows_prepare(&f->cpu, &f->q_lora, 0, n, p, n_products);
     ds4_products_run(&f->cpu, p, n_products);
     ds4_threads_for(f->cpu.threads, n, 1, rotate_piece, (void *)loop);
-    if (ratio == DS4_RATIO_OVERLAP) ds4_threads_for(f->cpu.threads, n, 1, rotate_index_queries, (void *)loop);
+    if (ratio == DS4_RATIO_OVERLAP)
+        ds4_threads_for(f->cpu.threads, n, 1, rotate_index_queries, (void *)loop);
 }
 
 /* ---- the core ---- */
 
-/* The rows one query sees, in the order of summation: raw window ascending, then compressed ascending. */
+/* The rows one query sees, in the order of summation: raw window ascending, then compressed
+ * ascending. */
 typedef struct visible {
     const ds4_step_item *item;
     const ds4_kv *kv;
@@ -114,7 +120,8 @@ static visible find_visible(const attention_loop *loop, uint32_t row) {
     const ds4_hparams *hp = f->hp;
     uint32_t position = loop->step->position[row], ratio = hp->ratio[loop->layer];
     const ds4_step_item *item = &loop->step->items[loop->step->item_of_row[row]];
-    visible v = {.item = item, .kv = item->kv, .compressed = &item->kv->layers[loop->layer].attention};
+    visible v = {
+        .item = item, .kv = item->kv, .compressed = &item->kv->layers[loop->layer].attention};
     v.first_position = position + 1 > hp->window ? position + 1 - hp->window : 0;
     v.n_raw = position + 1 - v.first_position;
     if (ratio == DS4_RATIO_OVERLAP) {
@@ -127,7 +134,8 @@ static visible find_visible(const attention_loop *loop, uint32_t row) {
 }
 
 /* Copies or decodes visible rows first .. first+n-1 to `tile`. */
-static void load_tile(const attention_loop *loop, const visible *v, uint32_t first, uint32_t n, float *tile) {
+static void load_tile(const attention_loop *loop, const visible *v, uint32_t first, uint32_t n,
+                      float *tile) {
     const ds4_forward *f = loop->f;
     uint32_t width = f->hp->head_dim;
     for (uint32_t i = 0; i < n; i++) {
@@ -142,14 +150,17 @@ static void load_tile(const attention_loop *loop, const visible *v, uint32_t fir
         } else {
             uint32_t c = index - v->n_raw;
             if (v->selected != NULL) c = v->selected[c];
-            ds4_row_decode(&f->codec, v->compressed->rows + (size_t)c * v->compressed->row_bytes, row);
+            ds4_row_decode(&f->codec, v->compressed->rows + (size_t)c * v->compressed->row_bytes,
+                           row);
         }
     }
 }
 
-/* Scores of `n_heads` heads against all visible rows; then softmax with the head's sink; then the weighted rows
- * replace the query. Rows are decoded twice rather than kept: a tile stays in the cache, all rows would not. */
-static void attend(const attention_loop *loop, uint32_t thread, uint32_t row, uint32_t head, uint32_t n_heads) {
+/* Scores of `n_heads` heads against all visible rows; then softmax with the head's sink; then the
+ * weighted rows replace the query. Rows are decoded twice rather than kept: a tile stays in the
+ * cache, all rows would not. */
+static void attend(const attention_loop *loop, uint32_t thread, uint32_t row, uint32_t head,
+                   uint32_t n_heads) {
     ds4_forward *f = loop->f;
     const ds4_hparams *hp = f->hp;
     visible v = find_visible(loop, row);
@@ -166,8 +177,13 @@ static void attend(const attention_loop *loop, uint32_t thread, uint32_t row, ui
         load_tile(loop, &v, first, n, tile);
         for (uint32_t h = 0; h < n_heads; h++) y[h] = scores + (size_t)h * n_rows + first;
         ds4_matmul matmul = {
-            .type = DS4_TYPE_F32, .weights = tile, .row_bytes = width * sizeof(float), .n_in = width,
-            .n_tokens = n_heads, .x = x, .y = y,
+            .type = DS4_TYPE_F32,
+            .weights = tile,
+            .row_bytes = width * sizeof(float),
+            .n_in = width,
+            .n_tokens = n_heads,
+            .x = x,
+            .y = y,
         };
         f->cpu.kernels->matmul(&matmul, 0, n, f->cpu.matmul_scratch[thread]);
     }
@@ -197,7 +213,8 @@ static void attend(const attention_loop *loop, uint32_t thread, uint32_t row, ui
 static void attend_piece(void *context, uint32_t thread, size_t begin, size_t end) {
     const attention_loop *loop = context;
     for (size_t i = begin; i < end; i++) {
-        uint32_t row = (uint32_t)(i / loop->n_groups), head = (uint32_t)(i % loop->n_groups) * loop->head_group;
+        uint32_t row = (uint32_t)(i / loop->n_groups),
+                 head = (uint32_t)(i % loop->n_groups) * loop->head_group;
         uint32_t left = loop->f->hp->n_heads - head;
         attend(loop, thread, row, head, left < loop->head_group ? left : loop->head_group);
     }
@@ -222,7 +239,8 @@ static void project_output(ds4_forward *f, const ds4_step *step, const ds4_layer
     for (uint32_t g = 0; g < hp->o_groups; g++) {
         ds4_row_list x = {.row = f->group_x + (size_t)g * f->max_rows};
         for (int kind = 0; kind < DS4_INT8_KINDS; kind++)
-            if (f->group_int8[kind] != NULL) x.int8[kind] = f->group_int8[kind] + (size_t)g * f->max_rows;
+            if (f->group_int8[kind] != NULL)
+                x.int8[kind] = f->group_int8[kind] + (size_t)g * f->max_rows;
         float **y = f->group_y + (size_t)g * f->max_rows;
         ds4_product whole = ds4_product_make(&f->cpu, &w->output_a, 0, x, n, y);
         f->products[g] = ds4_product_rows(whole, (size_t)g * hp->o_lora, hp->o_lora);
@@ -230,14 +248,17 @@ static void project_output(ds4_forward *f, const ds4_step *step, const ds4_layer
     ds4_rows_prepare(&f->cpu, &f->heads, 0, (size_t)n * hp->o_groups, f->products, hp->o_groups);
     ds4_products_run(&f->cpu, f->products, hp->o_groups);
 
-    ds4_product out = ds4_product_make(&f->cpu, &w->output_b, 0, ds4_rows_from(&f->low, 0), n, f->y.row);
+    ds4_product out =
+        ds4_product_make(&f->cpu, &w->output_b, 0, ds4_rows_from(&f->low, 0), n, f->y.row);
     ds4_rows_prepare(&f->cpu, &f->low, 0, n, &out, 1);
     ds4_products_run(&f->cpu, &out, 1);
 }
 
-void ds4_forward_attention(ds4_forward *f, const ds4_step *step, const ds4_layer_weights *weights, uint32_t layer) {
+void ds4_forward_attention(ds4_forward *f, const ds4_step *step, const ds4_layer_weights *weights,
+                           uint32_t layer) {
     uint32_t n_heads = f->hp->n_heads, n_threads = f->cpu.n_threads;
-    attention_loop loop = {.f = f, .step = step, .weights = weights, .layer = layer, .head_group = n_heads};
+    attention_loop loop = {
+        .f = f, .step = step, .weights = weights, .layer = layer, .head_group = n_heads};
     project(f, step, &loop);
     if (f->hp->ratio[layer] != 0) ds4_forward_compress(f, step, weights, layer);
     if (f->hp->ratio[layer] == DS4_RATIO_OVERLAP) ds4_forward_select(f, step, layer);

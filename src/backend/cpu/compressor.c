@@ -1,4 +1,5 @@
-/* Compressed rows: every `ratio` tokens one row is pooled from their inputs (docs/model.md, "Compressor"). */
+/* Compressed rows: every `ratio` tokens one row is pooled from their inputs (docs/model.md,
+ * "Compressor"). */
 #include <string.h>
 
 #include "backend/cpu/step.h"
@@ -9,12 +10,13 @@ typedef struct compress_loop {
     bool is_indexer;
     ds4_compressor_kv *kv;
     const ds4_compressor_weights *weights;
-    const ds4_rows *value, *gate; /* this step's inputs */
+    const ds4_rows *value, *gate;  /* this step's inputs */
     uint32_t row_width, first_row; /* first compressed row that closes in this step */
 } compress_loop;
 
 /* Inputs of a position: of this step's rows if it is among them, else from the session's ring. */
-static const float *input_at(const compress_loop *loop, const ds4_rows *fresh, const float *ring, uint32_t position) {
+static const float *input_at(const compress_loop *loop, const ds4_rows *fresh, const float *ring,
+                             uint32_t position) {
     if (position >= loop->item->position)
         return fresh->row[loop->item->first_row + (position - loop->item->position)];
     return ring + (size_t)(position % loop->kv->n_slots) * loop->kv->width;
@@ -72,7 +74,8 @@ static void compress_item(compress_loop *loop) {
     const ds4_step_item *item = loop->item;
     uint32_t ratio = loop->kv->ratio;
     for (uint32_t i = 0; i < item->n; i++) {
-        const float *ape = loop->weights->ape + (size_t)((item->position + i) % ratio) * loop->kv->width;
+        const float *ape =
+            loop->weights->ape + (size_t)((item->position + i) % ratio) * loop->kv->width;
         loop->f->cpu.ops->axpy(1.0f, ape, loop->gate->row[item->first_row + i], loop->kv->width);
     }
     loop->first_row = item->position / ratio;
@@ -81,12 +84,17 @@ static void compress_item(compress_loop *loop) {
     keep_inputs(loop);
 }
 
-void ds4_forward_compress(ds4_forward *f, const ds4_step *step, const ds4_layer_weights *weights, uint32_t layer) {
+void ds4_forward_compress(ds4_forward *f, const ds4_step *step, const ds4_layer_weights *weights,
+                          uint32_t layer) {
     for (uint32_t i = 0; i < step->n_items; i++) {
         ds4_layer_kv *kv = &step->items[i].kv->layers[layer];
         compress_loop loop = {
-            .f = f, .item = &step->items[i], .kv = &kv->attention,
-            .weights = &weights->compressor, .value = &f->comp_value, .gate = &f->comp_gate,
+            .f = f,
+            .item = &step->items[i],
+            .kv = &kv->attention,
+            .weights = &weights->compressor,
+            .value = &f->comp_value,
+            .gate = &f->comp_gate,
             .row_width = f->hp->head_dim,
         };
         compress_item(&loop);

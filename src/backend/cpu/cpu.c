@@ -16,8 +16,8 @@ void *ds4_cpu_allocate(size_t a, size_t b) {
     return memory;
 }
 
-ds4_status ds4_cpu_create(uint32_t n_threads, ds4_activations activations, size_t scratch_bytes, ds4_cpu *cpu,
-                          ds4_error *error) {
+ds4_status ds4_cpu_create(uint32_t n_threads, ds4_activations activations, size_t scratch_bytes,
+                          ds4_cpu *cpu, ds4_error *error) {
     *cpu = (ds4_cpu){
         .kernels = ds4_kernels_best(),
         .ops = ds4_vector_ops_best(),
@@ -67,7 +67,8 @@ static int int8_kind(ds4_type type) {
 
 static size_t int8_row_bytes(int kind, size_t width) {
     if (width % ds4_type_get_info((uint32_t)INT8_KIND_TYPE[kind])->block_elements != 0) return 0;
-    return (ds4_activation_row_bytes(INT8_KIND_TYPE[kind], width) + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+    return (ds4_activation_row_bytes(INT8_KIND_TYPE[kind], width) + ALIGNMENT - 1) &
+           ~(size_t)(ALIGNMENT - 1);
 }
 
 static bool create_int8_rows(ds4_rows *rows, int kind) {
@@ -76,26 +77,28 @@ static bool create_int8_rows(ds4_rows *rows, int kind) {
     rows->int8_data[kind] = ds4_cpu_allocate(rows->n, row_bytes);
     rows->int8[kind] = calloc(rows->n, sizeof *rows->int8[kind]);
     if (rows->int8_data[kind] == NULL || rows->int8[kind] == NULL) return false;
-    for (size_t i = 0; i < rows->n; i++) rows->int8[kind][i] = rows->int8_data[kind] + i * row_bytes;
+    for (size_t i = 0; i < rows->n; i++)
+        rows->int8[kind][i] = rows->int8_data[kind] + i * row_bytes;
     return true;
 }
 
-ds4_status ds4_rows_view(const ds4_cpu *cpu, float *data, size_t n, size_t width, bool is_input, ds4_rows *rows,
-                         ds4_error *error) {
+ds4_status ds4_rows_view(const ds4_cpu *cpu, float *data, size_t n, size_t width, bool is_input,
+                         ds4_rows *rows, ds4_error *error) {
     *rows = (ds4_rows){.width = width, .n = n, .data = data, .borrowed = true};
     rows->row = calloc(n, sizeof *rows->row);
     bool complete = data != NULL && rows->row != NULL;
     for (size_t i = 0; complete && i < n; i++) rows->row[i] = data + i * width;
     if (is_input && cpu->activations == DS4_ACTIVATIONS_INT8) {
-        for (int kind = 0; complete && kind < DS4_INT8_KINDS; kind++) complete = create_int8_rows(rows, kind);
+        for (int kind = 0; complete && kind < DS4_INT8_KINDS; kind++)
+            complete = create_int8_rows(rows, kind);
     }
     if (complete) return DS4_OK;
     ds4_rows_free(rows);
     return ds4_fail_memory(error, n * width * sizeof(float), "activation rows");
 }
 
-ds4_status ds4_rows_create(const ds4_cpu *cpu, size_t n, size_t width, bool is_input, ds4_rows *rows,
-                           ds4_error *error) {
+ds4_status ds4_rows_create(const ds4_cpu *cpu, size_t n, size_t width, bool is_input,
+                           ds4_rows *rows, ds4_error *error) {
     float *data = ds4_cpu_allocate(n * sizeof(float), width);
     ds4_status status = ds4_rows_view(cpu, data, n, width, is_input, rows, error);
     if (status != DS4_OK)
@@ -117,7 +120,8 @@ void ds4_rows_free(ds4_rows *rows) {
 
 uint64_t ds4_rows_bytes(ds4_activations activations, size_t n, size_t width, bool is_input) {
     uint64_t row = width * sizeof(float) + sizeof(float *);
-    for (int kind = 0; is_input && activations == DS4_ACTIVATIONS_INT8 && kind < DS4_INT8_KINDS; kind++)
+    for (int kind = 0; is_input && activations == DS4_ACTIVATIONS_INT8 && kind < DS4_INT8_KINDS;
+         kind++)
         row += int8_row_bytes(kind, width) + sizeof(void *);
     return n * row;
 }
@@ -131,8 +135,8 @@ ds4_row_list ds4_rows_from(const ds4_rows *rows, size_t first) {
 
 /* ---- products ---- */
 
-ds4_product ds4_product_make(const ds4_cpu *cpu, const ds4_matrix *matrix, size_t expert, ds4_row_list x,
-                             size_t n_tokens, float *const *y) {
+ds4_product ds4_product_make(const ds4_cpu *cpu, const ds4_matrix *matrix, size_t expert,
+                             ds4_row_list x, size_t n_tokens, float *const *y) {
     int kind = cpu->activations == DS4_ACTIVATIONS_INT8 ? int8_kind(matrix->type) : -1;
     return (ds4_product){
         .matmul =
@@ -151,7 +155,8 @@ ds4_product ds4_product_make(const ds4_cpu *cpu, const ds4_matrix *matrix, size_
 }
 
 ds4_product ds4_product_rows(ds4_product product, size_t first, size_t n_rows) {
-    product.matmul.weights = (const uint8_t *)product.matmul.weights + first * product.matmul.row_bytes;
+    product.matmul.weights =
+        (const uint8_t *)product.matmul.weights + first * product.matmul.row_bytes;
     product.n_rows = n_rows;
     return product;
 }
@@ -175,8 +180,8 @@ static void prepare_piece(void *context, uint32_t thread, size_t begin, size_t e
     }
 }
 
-void ds4_rows_prepare(ds4_cpu *cpu, const ds4_rows *rows, size_t first, size_t n, const ds4_product *products,
-                      size_t n_products) {
+void ds4_rows_prepare(ds4_cpu *cpu, const ds4_rows *rows, size_t first, size_t n,
+                      const ds4_product *products, size_t n_products) {
     if (cpu->activations != DS4_ACTIVATIONS_INT8) return;
     prepare_loop loop = {.cpu = cpu, .rows = rows, .first = first};
     bool any = false;
@@ -217,11 +222,13 @@ static void product_piece(void *context, uint32_t thread, size_t begin, size_t e
 /* Tiles are large enough to reuse a decoded tile and small enough to share the list evenly. */
 void ds4_products_run(ds4_cpu *cpu, const ds4_product *products, size_t n_products) {
     size_t n_rows = 0, n_tiles = 0;
-    for (size_t i = 0; i < n_products; i++) n_rows += products[i].matmul.n_tokens == 0 ? 0 : products[i].n_rows;
+    for (size_t i = 0; i < n_products; i++)
+        n_rows += products[i].matmul.n_tokens == 0 ? 0 : products[i].n_rows;
     size_t tile_rows = n_rows / (cpu->n_threads * TILES_PER_THREAD) / MIN_TILE_ROWS * MIN_TILE_ROWS;
     if (tile_rows > MAX_TILE_ROWS) tile_rows = MAX_TILE_ROWS;
     if (tile_rows < MIN_TILE_ROWS) tile_rows = MIN_TILE_ROWS;
     for (size_t i = 0; i < n_products; i++) n_tiles += count_tiles(&products[i], tile_rows);
-    product_loop loop = {.cpu = cpu, .products = products, .n_products = n_products, .tile_rows = tile_rows};
+    product_loop loop = {
+        .cpu = cpu, .products = products, .n_products = n_products, .tile_rows = tile_rows};
     ds4_threads_for(cpu->threads, n_tiles, 1, product_piece, &loop);
 }

@@ -17,7 +17,8 @@ static float router_score(float z) {
 }
 
 /* The U best of score + bias, best first; ties go to the lower index. */
-static void choose_top(const float *score, const float *bias, uint32_t n, uint32_t n_used, uint32_t *chosen) {
+static void choose_top(const float *score, const float *bias, uint32_t n, uint32_t n_used,
+                       uint32_t *chosen) {
     for (uint32_t u = 0; u < n_used; u++) {
         uint32_t best = UINT32_MAX;
         float best_score = -INFINITY;
@@ -44,18 +45,21 @@ static void route_piece(void *context, uint32_t thread, size_t begin, size_t end
         uint32_t *chosen = f->expert + r * n_used;
         for (uint32_t e = 0; e < hp->n_experts; e++) score[e] = router_score(score[e]);
         if (loop->weights->hash_experts != NULL) {
-            const int32_t *row = loop->weights->hash_experts + (size_t)loop->step->token[r] * n_used;
+            const int32_t *row =
+                loop->weights->hash_experts + (size_t)loop->step->token[r] * n_used;
             for (uint32_t u = 0; u < n_used; u++) chosen[u] = (uint32_t)row[u];
         } else {
             choose_top(score, loop->weights->router_bias, hp->n_experts, n_used, chosen);
         }
         for (uint32_t u = 0; u < n_used; u++) total += score[chosen[u]];
         if (total < 0x1p-14f) total = 0x1p-14f;
-        for (uint32_t u = 0; u < n_used; u++) weight[u] = score[chosen[u]] / total * hp->expert_weights_scale;
+        for (uint32_t u = 0; u < n_used; u++)
+            weight[u] = score[chosen[u]] / total * hp->expert_weights_scale;
     }
 }
 
-/* Sorts the (row, slot) pairs by expert, rows ascending, and builds the pointer tables of each expert's products. */
+/* Sorts the (row, slot) pairs by expert, rows ascending, and builds the pointer tables of each
+ * expert's products. */
 static void group_by_expert(ds4_forward *f, uint32_t n_rows) {
     const ds4_hparams *hp = f->hp;
     uint32_t n_used = hp->n_experts_used, n_pairs = n_rows * n_used, *first = f->expert_first;
@@ -70,7 +74,8 @@ static void group_by_expert(ds4_forward *f, uint32_t n_rows) {
         f->gather_down[place] = f->down.row[i];
         for (int kind = 0; kind < DS4_INT8_KINDS; kind++) {
             if (f->x.int8[kind] != NULL) f->gather_x_int8[kind][place] = f->x.int8[kind][row];
-            if (f->gate.int8[kind] != NULL) f->gather_gate_int8[kind][place] = f->gate.int8[kind][i];
+            if (f->gate.int8[kind] != NULL)
+                f->gather_gate_int8[kind][place] = f->gate.int8[kind][i];
         }
     }
     /* Placing moved each start to the next expert's start: shift back. */
@@ -93,8 +98,8 @@ static void activate_piece(void *context, uint32_t thread, size_t begin, size_t 
     size_t n_pairs = (size_t)loop->step->n_rows * hp->n_experts_used;
     for (size_t i = begin; i < end; i++) {
         if (i < n_pairs)
-            f->cpu.ops->swiglu(f->gate.row[i], f->up.row[i], hp->swiglu_clamp[loop->layer], f->expert_weight[i],
-                               hp->n_ff);
+            f->cpu.ops->swiglu(f->gate.row[i], f->up.row[i], hp->swiglu_clamp[loop->layer],
+                               f->expert_weight[i], hp->n_ff);
         else
             f->cpu.ops->swiglu(f->gate_shared.row[i - n_pairs], f->up_shared.row[i - n_pairs],
                                hp->swiglu_clamp_shared[loop->layer], 1.0f, hp->n_ff);
@@ -115,7 +120,8 @@ static void combine_piece(void *context, uint32_t thread, size_t begin, size_t e
     }
 }
 
-void ds4_forward_experts(ds4_forward *f, const ds4_step *step, const ds4_layer_weights *w, uint32_t layer) {
+void ds4_forward_experts(ds4_forward *f, const ds4_step *step, const ds4_layer_weights *w,
+                         uint32_t layer) {
     const ds4_hparams *hp = f->hp;
     uint32_t n = step->n_rows, n_pairs = n * hp->n_experts_used;
     expert_loop loop = {.f = f, .step = step, .weights = w, .layer = layer};
@@ -123,7 +129,8 @@ void ds4_forward_experts(ds4_forward *f, const ds4_step *step, const ds4_layer_w
     size_t n_products = 0;
 
     /* The router decides like the mixers do: with float activations. */
-    p[0] = ds4_product_make(&f->cpu, &w->router, 0, (ds4_row_list){.row = f->x.row}, n, f->router.row);
+    p[0] =
+        ds4_product_make(&f->cpu, &w->router, 0, (ds4_row_list){.row = f->x.row}, n, f->router.row);
     ds4_products_run(&f->cpu, p, 1);
     ds4_threads_for(f->cpu.threads, n, 4, route_piece, &loop);
     group_by_expert(f, n);
@@ -135,21 +142,25 @@ void ds4_forward_experts(ds4_forward *f, const ds4_step *step, const ds4_layer_w
         uint32_t from = f->expert_first[e], count = f->expert_first[e + 1] - from;
         if (count == 0) continue;
         ds4_row_list xe = gathered(f->gather_x, f->gather_x_int8, from);
-        p[n_products++] = ds4_product_make(&f->cpu, &w->gate_experts, e, xe, count, f->gather_gate + from);
-        p[n_products++] = ds4_product_make(&f->cpu, &w->up_experts, e, xe, count, f->gather_up + from);
+        p[n_products++] =
+            ds4_product_make(&f->cpu, &w->gate_experts, e, xe, count, f->gather_gate + from);
+        p[n_products++] =
+            ds4_product_make(&f->cpu, &w->up_experts, e, xe, count, f->gather_up + from);
     }
     ds4_rows_prepare(&f->cpu, &f->x, 0, n, p, n_products);
     ds4_products_run(&f->cpu, p, n_products);
     ds4_threads_for(f->cpu.threads, (size_t)n_pairs + n, 1, activate_piece, &loop);
 
     n_products = 0;
-    p[n_products++] = ds4_product_make(&f->cpu, &w->down_shared, 0, ds4_rows_from(&f->gate_shared, 0), n, f->y.row);
+    p[n_products++] = ds4_product_make(&f->cpu, &w->down_shared, 0,
+                                       ds4_rows_from(&f->gate_shared, 0), n, f->y.row);
     ds4_rows_prepare(&f->cpu, &f->gate_shared, 0, n, p, 1);
     for (uint32_t e = 0; e < hp->n_experts; e++) {
         uint32_t from = f->expert_first[e], count = f->expert_first[e + 1] - from;
         if (count == 0) continue;
         ds4_row_list mid = gathered(f->gather_gate, f->gather_gate_int8, from);
-        p[n_products++] = ds4_product_make(&f->cpu, &w->down_experts, e, mid, count, f->gather_down + from);
+        p[n_products++] =
+            ds4_product_make(&f->cpu, &w->down_experts, e, mid, count, f->gather_down + from);
     }
     ds4_rows_prepare(&f->cpu, &f->gate, 0, n_pairs, p + 1, n_products - 1);
     ds4_products_run(&f->cpu, p, n_products);

@@ -1,4 +1,5 @@
-/* The buffers of the forward pass, and the pass itself: all rows of a step go through a layer before the next. */
+/* The buffers of the forward pass, and the pass itself: all rows of a step go through a layer
+ * before the next. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,11 +44,13 @@ static size_t larger(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
-/* The largest of what compressor.c, indexer.c, attention.c and experts.c lay out in a thread's scratch. */
+/* The largest of what compressor.c, indexer.c, attention.c and experts.c lay out in a thread's
+ * scratch. */
 static size_t scratch_bytes(const ds4_hparams *hp, uint32_t max_context) {
     size_t f = sizeof(float), p = sizeof(void *), reach = longest_reach(hp);
     size_t compress = (larger(hp->head_dim, hp->indexer_dim) + hp->rope_dim) * f + 2 * reach * p;
-    size_t score = ((size_t)hp->indexer_dim + hp->indexer_heads) * KEY_TILE * f + 2 * (size_t)hp->indexer_heads * p;
+    size_t score = ((size_t)hp->indexer_dim + hp->indexer_heads) * KEY_TILE * f +
+                   2 * (size_t)hp->indexer_heads * p;
     size_t attend = (size_t)hp->head_dim * ROW_TILE * f + 2 * (size_t)hp->n_heads * p +
                     hp->n_heads * (1 + most_visible(hp, max_context)) * f;
     size_t combine = hp->n_embd * f;
@@ -67,7 +70,8 @@ static uint32_t score_rows(const ds4_hparams *hp, uint32_t max_context, uint32_t
     return n < 1 ? 1 : n > max_rows ? max_rows : (uint32_t)n;
 }
 
-/* One line per row buffer: where it is, how many rows per step row, how wide, whether products read it. */
+/* One line per row buffer: where it is, how many rows per step row, how wide, whether products read
+ * it. */
 typedef struct buffer_spec {
     ds4_rows *rows;
     size_t per_row, width;
@@ -92,7 +96,8 @@ static size_t list_buffers(const ds4_hparams *hp, ds4_forward *f, buffer_spec *s
     if (indexer) {
         spec[n++] = (buffer_spec){&f->index_value, 1, 2 * (size_t)hp->indexer_dim, false};
         spec[n++] = (buffer_spec){&f->index_gate, 1, 2 * (size_t)hp->indexer_dim, false};
-        spec[n++] = (buffer_spec){&f->index_q, 1, (size_t)hp->indexer_heads * hp->indexer_dim, false};
+        spec[n++] =
+            (buffer_spec){&f->index_q, 1, (size_t)hp->indexer_heads * hp->indexer_dim, false};
         spec[n++] = (buffer_spec){&f->index_w, 1, hp->indexer_heads, false};
     }
     spec[n++] = (buffer_spec){&f->router, 1, hp->n_experts, false};
@@ -111,7 +116,8 @@ uint64_t ds4_forward_bytes(const ds4_hparams *hp, const ds4_engine_options *opti
     uint64_t bytes = ds4_cpu_bytes(options->n_threads, scratch_bytes(hp, options->max_context));
     size_t n = list_buffers(hp, &unused, spec);
     for (size_t i = 0; i < n; i++)
-        bytes += ds4_rows_bytes(options->activations, max_rows * spec[i].per_row, spec[i].width, spec[i].is_input);
+        bytes += ds4_rows_bytes(options->activations, max_rows * spec[i].per_row, spec[i].width,
+                                spec[i].is_input);
     if (has_indexer(hp)) {
         bytes += (uint64_t)score_rows(hp, options->max_context, max_rows) *
                  (options->max_context / DS4_RATIO_OVERLAP) * sizeof(float);
@@ -127,7 +133,8 @@ static bool allocate_tables(ds4_forward *f) {
     const ds4_hparams *hp = f->hp;
     size_t n = f->max_rows, pairs = n * hp->n_experts_used, groups = n * hp->o_groups;
     bool complete = true;
-#define TABLE(member, count) complete = (f->member = calloc((count), sizeof *f->member)) != NULL && complete
+#define TABLE(member, count)                                                                       \
+    complete = (f->member = calloc((count), sizeof *f->member)) != NULL && complete
     TABLE(angles[0], n * hp->rope_dim);
     TABLE(angles[1], n * hp->rope_dim);
     if (has_indexer(hp)) {
@@ -143,7 +150,8 @@ static bool allocate_tables(ds4_forward *f) {
     TABLE(gather_gate, pairs);
     TABLE(gather_up, pairs);
     TABLE(gather_down, pairs);
-    for (int kind = 0; kind < DS4_INT8_KINDS && f->cpu.activations == DS4_ACTIVATIONS_INT8; kind++) {
+    for (int kind = 0; kind < DS4_INT8_KINDS && f->cpu.activations == DS4_ACTIVATIONS_INT8;
+         kind++) {
         if (f->heads.int8[kind] != NULL) TABLE(group_int8[kind], groups);
         TABLE(gather_x_int8[kind], pairs);
         TABLE(gather_gate_int8[kind], pairs);
@@ -156,7 +164,8 @@ static bool allocate_tables(ds4_forward *f) {
     return complete;
 }
 
-/* heads row t * G + g holds group g of token t; the grouped products want all tokens of one group in a row. */
+/* heads row t * G + g holds group g of token t; the grouped products want all tokens of one group
+ * in a row. */
 static void fill_group_tables(ds4_forward *f) {
     uint32_t groups = f->hp->o_groups;
     for (uint32_t g = 0; g < groups; g++) {
@@ -165,30 +174,36 @@ static void fill_group_tables(ds4_forward *f) {
             f->group_x[to] = f->heads.row[from];
             f->group_y[to] = f->low.row[t] + (size_t)g * f->hp->o_lora;
             for (int kind = 0; kind < DS4_INT8_KINDS; kind++)
-                if (f->group_int8[kind] != NULL) f->group_int8[kind][to] = f->heads.int8[kind][from];
+                if (f->group_int8[kind] != NULL)
+                    f->group_int8[kind][to] = f->heads.int8[kind][from];
         }
     }
 }
 
-ds4_status ds4_forward_create(const ds4_hparams *hp, const ds4_engine_options *options, ds4_forward *f,
-                              ds4_error *error) {
-    *f = (ds4_forward){.hp = hp, .max_rows = options->max_batch_tokens, .max_context = options->max_context};
+ds4_status ds4_forward_create(const ds4_hparams *hp, const ds4_engine_options *options,
+                              ds4_forward *f, ds4_error *error) {
+    *f = (ds4_forward){
+        .hp = hp, .max_rows = options->max_batch_tokens, .max_context = options->max_context};
     f->score_rows = score_rows(hp, f->max_context, f->max_rows);
     size_t scratch = scratch_bytes(hp, f->max_context);
-    ds4_status status = ds4_cpu_create(options->n_threads, options->activations, scratch, &f->cpu, error);
+    ds4_status status =
+        ds4_cpu_create(options->n_threads, options->activations, scratch, &f->cpu, error);
     if (status != DS4_OK) return status;
     f->codec = ds4_row_codec_make(hp, options->kv_sim, f->cpu.ops, f->cpu.kernels);
     for (int compressed = 0; compressed < 2 && status == DS4_OK; compressed++)
-        status = ds4_rope_create(hp, compressed != 0, options->rope_angles, &f->rope[compressed], error);
+        status =
+            ds4_rope_create(hp, compressed != 0, options->rope_angles, &f->rope[compressed], error);
     buffer_spec spec[MAX_SPECS];
     size_t n_specs = list_buffers(hp, f, spec);
     for (size_t i = 0; i < n_specs && status == DS4_OK; i++)
-        status = ds4_rows_create(&f->cpu, f->max_rows * spec[i].per_row, spec[i].width, spec[i].is_input, spec[i].rows,
-                                 error);
+        status = ds4_rows_create(&f->cpu, f->max_rows * spec[i].per_row, spec[i].width,
+                                 spec[i].is_input, spec[i].rows, error);
     if (status == DS4_OK)
         status = ds4_rows_view(&f->cpu, f->q.data, (size_t)f->max_rows * hp->o_groups,
-                               (size_t)hp->n_heads / hp->o_groups * hp->head_dim, true, &f->heads, error);
-    if (status == DS4_OK && !allocate_tables(f)) status = ds4_fail_memory(error, 0, "the forward pass's tables");
+                               (size_t)hp->n_heads / hp->o_groups * hp->head_dim, true, &f->heads,
+                               error);
+    if (status == DS4_OK && !allocate_tables(f))
+        status = ds4_fail_memory(error, 0, "the forward pass's tables");
     if (status == DS4_OK)
         fill_group_tables(f);
     else
@@ -245,15 +260,19 @@ static void embed_piece(void *context, uint32_t thread, size_t begin, size_t end
     size_t width = f->hp->n_embd;
     for (size_t r = begin; r < end; r++) {
         float *streams = f->streams.row[r];
-        const uint8_t *row = loop->embedding->data + (size_t)loop->step->token[r] * loop->embedding->row_bytes;
+        const uint8_t *row =
+            loop->embedding->data + (size_t)loop->step->token[r] * loop->embedding->row_bytes;
         f->cpu.kernels->decode(loop->embedding->type, row, streams, width);
-        for (uint32_t c = 1; c < f->hp->n_streams; c++) memcpy(streams + c * width, streams, width * sizeof *streams);
+        for (uint32_t c = 1; c < f->hp->n_streams; c++)
+            memcpy(streams + c * width, streams, width * sizeof *streams);
         for (int i = 0; i < 2; i++)
-            ds4_rope_angles(&f->rope[i], loop->step->position[r], f->angles[i] + r * f->hp->rope_dim);
+            ds4_rope_angles(&f->rope[i], loop->step->position[r],
+                            f->angles[i] + r * f->hp->rope_dim);
     }
 }
 
-void ds4_forward_run(ds4_forward *f, const ds4_weights *weights, const ds4_step *step, uint32_t n_logit_rows) {
+void ds4_forward_run(ds4_forward *f, const ds4_weights *weights, const ds4_step *step,
+                     uint32_t n_logit_rows) {
     embed_loop loop = {.f = f, .step = step, .embedding = &weights->token_embedding};
     ds4_threads_for(f->cpu.threads, step->n_rows, 4, embed_piece, &loop);
     for (uint32_t l = 0; l < f->hp->n_layers; l++) {

@@ -16,10 +16,12 @@ static ds4_compressor_kv describe(uint32_t ratio, uint32_t row_width, size_t row
     };
 }
 
-static void describe_layer(const ds4_hparams *hp, const ds4_row_codec *codec, uint32_t layer, ds4_layer_kv *kv) {
+static void describe_layer(const ds4_hparams *hp, const ds4_row_codec *codec, uint32_t layer,
+                           ds4_layer_kv *kv) {
     uint32_t ratio = hp->ratio[layer];
     kv->attention = describe(ratio, hp->head_dim, codec->row_bytes);
-    kv->indexer = describe(ratio == DS4_RATIO_OVERLAP ? ratio : 0, hp->indexer_dim, codec->index_row_bytes);
+    kv->indexer =
+        describe(ratio == DS4_RATIO_OVERLAP ? ratio : 0, hp->indexer_dim, codec->index_row_bytes);
 }
 
 static uint64_t input_bytes(const ds4_compressor_kv *c) {
@@ -30,8 +32,8 @@ static uint64_t row_area_bytes(const ds4_compressor_kv *c, uint32_t n_context) {
     return c->ratio == 0 ? 0 : (uint64_t)(n_context / c->ratio) * c->row_bytes;
 }
 
-void ds4_kv_bytes(const ds4_hparams *hp, const ds4_row_codec *codec, uint32_t n_context, uint64_t *fixed,
-                  uint64_t *rows) {
+void ds4_kv_bytes(const ds4_hparams *hp, const ds4_row_codec *codec, uint32_t n_context,
+                  uint64_t *fixed, uint64_t *rows) {
     *fixed = *rows = 0;
     for (uint32_t l = 0; l < hp->n_layers; l++) {
         ds4_layer_kv kv;
@@ -51,8 +53,8 @@ static bool allocate_compressor(ds4_compressor_kv *c, uint32_t n_context) {
     return c->value != NULL && c->gate != NULL && c->rows != NULL;
 }
 
-ds4_status ds4_kv_create(const ds4_hparams *hp, const ds4_row_codec *codec, uint32_t n_context, ds4_kv *kv,
-                         ds4_error *error) {
+ds4_status ds4_kv_create(const ds4_hparams *hp, const ds4_row_codec *codec, uint32_t n_context,
+                         ds4_kv *kv, ds4_error *error) {
     *kv = (ds4_kv){
         .n_layers = hp->n_layers,
         .n_raw_slots = hp->window + DS4_JOURNAL_TOKENS,
@@ -91,8 +93,8 @@ void ds4_kv_free(ds4_kv *kv) {
     *kv = (ds4_kv){0};
 }
 
-static ds4_status visit_compressor(const ds4_compressor_kv *c, uint32_t n_tokens, ds4_kv_visit_fn visit,
-                                   void *context, ds4_error *error) {
+static ds4_status visit_compressor(const ds4_compressor_kv *c, uint32_t n_tokens,
+                                   ds4_kv_visit_fn visit, void *context, ds4_error *error) {
     if (c->ratio == 0) return DS4_OK;
     uint32_t n_rows = n_tokens / c->ratio, overlap = ds4_compressor_reach(c->ratio) - c->ratio;
     uint32_t first = n_rows * c->ratio > overlap ? n_rows * c->ratio - overlap : 0;
@@ -100,22 +102,24 @@ static ds4_status visit_compressor(const ds4_compressor_kv *c, uint32_t n_tokens
     for (uint32_t p = first; p < n_tokens && status == DS4_OK; p++) {
         size_t slot = (size_t)(p % c->n_slots) * c->width;
         status = visit(context, c->value + slot, c->width * sizeof(float), error);
-        if (status == DS4_OK) status = visit(context, c->gate + slot, c->width * sizeof(float), error);
+        if (status == DS4_OK)
+            status = visit(context, c->gate + slot, c->width * sizeof(float), error);
     }
     if (status == DS4_OK) status = visit(context, c->rows, (size_t)n_rows * c->row_bytes, error);
     return status;
 }
 
-ds4_status ds4_kv_visit(const ds4_kv *kv, uint32_t window, uint32_t n_tokens, ds4_kv_visit_fn visit, void *context,
-                        ds4_error *error) {
+ds4_status ds4_kv_visit(const ds4_kv *kv, uint32_t window, uint32_t n_tokens, ds4_kv_visit_fn visit,
+                        void *context, ds4_error *error) {
     ds4_status status = DS4_OK;
     uint32_t first = n_tokens >= window ? n_tokens - window + 1 : 0;
     for (uint32_t l = 0; l < kv->n_layers && status == DS4_OK; l++) {
         for (uint32_t p = first; p < n_tokens && status == DS4_OK; p++)
             status = visit(context, ds4_kv_raw(kv, l, p), kv->width * sizeof(float), error);
-        if (status == DS4_OK) status = visit_compressor(&kv->layers[l].attention, n_tokens, visit, context, error);
-        if (status == DS4_OK) status = visit_compressor(&kv->layers[l].indexer, n_tokens, visit, context, error);
+        if (status == DS4_OK)
+            status = visit_compressor(&kv->layers[l].attention, n_tokens, visit, context, error);
+        if (status == DS4_OK)
+            status = visit_compressor(&kv->layers[l].indexer, n_tokens, visit, context, error);
     }
     return status;
 }
-

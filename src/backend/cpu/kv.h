@@ -1,8 +1,9 @@
 /* The KV state of one session on the CPU (docs/model.md, "Session state").
  *
- * Per layer: a ring of raw rows (as attention reads them), the compressed rows (stored as codes, row_codec.h), and a
- * ring of compressor inputs. Both rings reach `journal` tokens further back than the next token needs; that surplus
- * is what makes rewinding exact without recomputation. Compressed rows are append-only and addressed by index.
+ * Per layer: a ring of raw rows (as attention reads them), the compressed rows (stored as codes,
+ * row_codec.h), and a ring of compressor inputs. Both rings reach `journal` tokens further back
+ * than the next token needs; that surplus is what makes rewinding exact without recomputation.
+ * Compressed rows are append-only and addressed by index.
  */
 #ifndef DS4_BACKEND_CPU_KV_H
 #define DS4_BACKEND_CPU_KV_H
@@ -32,20 +33,21 @@ typedef struct ds4_kv {
 } ds4_kv;
 
 /* Bytes that a session of n_context tokens takes: what is fixed, and the compressed rows. */
-void ds4_kv_bytes(const ds4_hparams *hparams, const ds4_row_codec *codec, uint32_t n_context, uint64_t *fixed,
-                  uint64_t *rows);
-ds4_status ds4_kv_create(const ds4_hparams *hparams, const ds4_row_codec *codec, uint32_t n_context, ds4_kv *kv,
-                         ds4_error *error);
+void ds4_kv_bytes(const ds4_hparams *hparams, const ds4_row_codec *codec, uint32_t n_context,
+                  uint64_t *fixed, uint64_t *rows);
+ds4_status ds4_kv_create(const ds4_hparams *hparams, const ds4_row_codec *codec, uint32_t n_context,
+                         ds4_kv *kv, ds4_error *error);
 void ds4_kv_free(ds4_kv *kv);
 
 static inline float *ds4_kv_raw(const ds4_kv *kv, uint32_t layer, uint32_t position) {
     return kv->layers[layer].raw + (size_t)(position % kv->n_raw_slots) * kv->width;
 }
 
-/* The part of the state that matters at `n_tokens`, visited piece by piece in a fixed order: raw rows of the window
- * oldest first, compressor inputs that open windows still need, compressed rows. Saving and restoring walk alike. */
+/* The part of the state that matters at `n_tokens`, visited piece by piece in a fixed order: raw
+ * rows of the window oldest first, compressor inputs that open windows still need, compressed rows.
+ * Saving and restoring walk alike. */
 typedef ds4_status (*ds4_kv_visit_fn)(void *context, void *bytes, size_t n, ds4_error *error);
-ds4_status ds4_kv_visit(const ds4_kv *kv, uint32_t window, uint32_t n_tokens, ds4_kv_visit_fn visit, void *context,
-                        ds4_error *error);
+ds4_status ds4_kv_visit(const ds4_kv *kv, uint32_t window, uint32_t n_tokens, ds4_kv_visit_fn visit,
+                        void *context, ds4_error *error);
 
 #endif

@@ -10,10 +10,12 @@ static const double PI = 3.14159265358979323846;
 /* The pair index at which `beta` full turns fit into the original context. */
 static double correction_index(const ds4_hparams *hp, double beta) {
     double base = (double)hp->compress_rope_base;
-    return (double)hp->rope_dim * log((double)hp->rope_original_context / (beta * 2.0 * PI)) / (2.0 * log(base));
+    return (double)hp->rope_dim * log((double)hp->rope_original_context / (beta * 2.0 * PI)) /
+           (2.0 * log(base));
 }
 
-/* YaRN: low pairs (high frequencies) stay, high pairs are slowed by the factor, a ramp in between. */
+/* YaRN: low pairs (high frequencies) stay, high pairs are slowed by the factor, a ramp in between.
+ */
 static void interpolate(const ds4_hparams *hp, ds4_rope *rope) {
     double factor = (double)hp->rope_factor;
     if (factor <= 0.0) return;
@@ -30,8 +32,8 @@ static void interpolate(const ds4_hparams *hp, ds4_rope *rope) {
     }
 }
 
-ds4_status ds4_rope_create(const ds4_hparams *hp, bool compressed, ds4_rope_angles_kind kind, ds4_rope *rope,
-                           ds4_error *error) {
+ds4_status ds4_rope_create(const ds4_hparams *hp, bool compressed, ds4_rope_angles_kind kind,
+                           ds4_rope *rope, ds4_error *error) {
     double base = (double)(compressed ? hp->compress_rope_base : hp->rope_base);
     *rope = (ds4_rope){.kind = kind, .n_pairs = hp->rope_dim / 2};
     rope->ratio = (float)pow(base, -2.0 / (double)hp->rope_dim);
@@ -57,8 +59,9 @@ void ds4_rope_free(ds4_rope *rope) {
 void ds4_rope_angles(const ds4_rope *rope, uint32_t position, float *cos_sin) {
     float running = (float)position;
     for (uint32_t i = 0; i < rope->n_pairs; i++, running *= rope->ratio) {
-        double angle = rope->kind == DS4_ROPE_ANGLES_FLOAT32 ? (double)(running * (float)rope->slowdown[i])
-                                                             : (double)position * rope->frequency[i];
+        double angle = rope->kind == DS4_ROPE_ANGLES_FLOAT32
+                           ? (double)(running * (float)rope->slowdown[i])
+                           : (double)position * rope->frequency[i];
         angle = fmod(angle, 2.0 * PI);
         cos_sin[2 * i] = (float)cos(angle);
         cos_sin[2 * i + 1] = (float)sin(angle);

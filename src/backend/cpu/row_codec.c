@@ -27,8 +27,8 @@ static float largest_magnitude(const float *x, size_t n, float at_least) {
     return largest;
 }
 
-/* Nearest code of a small float format with `mantissa` bits and exponent bias `bias`, ties to the even code.
- * 0 <= v <= the format's largest value. */
+/* Nearest code of a small float format with `mantissa` bits and exponent bias `bias`, ties to the
+ * even code. 0 <= v <= the format's largest value. */
 static uint8_t nearest_code(float v, unsigned mantissa, unsigned bias) {
     float smallest_normal = power_of_two(1 - (int)bias);
     if (v < smallest_normal) return (uint8_t)rintf(v * power_of_two((int)(bias + mantissa) - 1));
@@ -61,8 +61,8 @@ int ds4_fp4_encode_block(const float *x, uint8_t *nibbles) {
     return k;
 }
 
-ds4_row_codec ds4_row_codec_make(const ds4_hparams *hp, ds4_kv_sim kv_sim, const ds4_vector_ops *ops,
-                                 const ds4_kernels *kernels) {
+ds4_row_codec ds4_row_codec_make(const ds4_hparams *hp, ds4_kv_sim kv_sim,
+                                 const ds4_vector_ops *ops, const ds4_kernels *kernels) {
     ds4_row_codec codec = {
         .ops = ops,
         .kernels = kernels,
@@ -72,10 +72,12 @@ ds4_row_codec ds4_row_codec_make(const ds4_hparams *hp, ds4_kv_sim kv_sim, const
         .index_width = hp->indexer_dim,
     };
     uint32_t plain = hp->head_dim - hp->rope_dim;
-    codec.row_bytes = kv_sim == DS4_KV_SIM_FULL ? plain + plain / DS4_FP8_BLOCK + 2 * (size_t)hp->rope_dim
-                                                : hp->head_dim * sizeof(float);
-    codec.index_row_bytes = kv_sim == DS4_KV_SIM_NONE ? hp->indexer_dim * sizeof(float)
-                                                      : hp->indexer_dim / 2 + hp->indexer_dim / DS4_FP4_BLOCK;
+    codec.row_bytes = kv_sim == DS4_KV_SIM_FULL
+                          ? plain + plain / DS4_FP8_BLOCK + 2 * (size_t)hp->rope_dim
+                          : hp->head_dim * sizeof(float);
+    codec.index_row_bytes = kv_sim == DS4_KV_SIM_NONE
+                                ? hp->indexer_dim * sizeof(float)
+                                : hp->indexer_dim / 2 + hp->indexer_dim / DS4_FP4_BLOCK;
     return codec;
 }
 
@@ -104,7 +106,8 @@ void ds4_row_decode(const ds4_row_codec *codec, const uint8_t *stored, float *ro
     uint32_t plain = codec->width - codec->rope_dim, n_blocks = plain / DS4_FP8_BLOCK;
     for (uint32_t b = 0; b < n_blocks; b++) {
         float scale = power_of_two((int)stored[plain + b] - EXPONENT_BIAS);
-        codec->ops->decode_fp8(stored + b * DS4_FP8_BLOCK, scale, row + b * DS4_FP8_BLOCK, DS4_FP8_BLOCK);
+        codec->ops->decode_fp8(stored + b * DS4_FP8_BLOCK, scale, row + b * DS4_FP8_BLOCK,
+                               DS4_FP8_BLOCK);
     }
     codec->kernels->decode(DS4_TYPE_F16, stored + plain + n_blocks, row + plain, codec->rope_dim);
 }
@@ -138,7 +141,8 @@ void ds4_index_row_decode(const ds4_row_codec *codec, const uint8_t *stored, flo
     const uint8_t *exponents = stored + codec->index_width / 2;
     for (uint32_t b = 0; b < codec->index_width / DS4_FP4_BLOCK; b++) {
         float scale = power_of_two((int)exponents[b] - EXPONENT_BIAS);
-        codec->ops->decode_fp4(stored + b * DS4_FP4_BLOCK / 2, scale, row + b * DS4_FP4_BLOCK, DS4_FP4_BLOCK);
+        codec->ops->decode_fp4(stored + b * DS4_FP4_BLOCK / 2, scale, row + b * DS4_FP4_BLOCK,
+                               DS4_FP4_BLOCK);
     }
 }
 

@@ -1,5 +1,5 @@
 #if defined(__x86_64__)
-#define DS4_VECTOR_OPS ds4_vector_ops_avx2
+#define DS4_VECTOR_OPS      ds4_vector_ops_avx2
 #define DS4_VECTOR_OPS_NAME "avx2"
 #include "backend/cpu/vector_ops_body.h"
 #else

@@ -1,5 +1,5 @@
-/* The bodies behind vector_ops.h. Included by one small file per instruction set, which defines DS4_VECTOR_OPS (the
- * name of the table) and DS4_VECTOR_OPS_NAME. */
+/* The bodies behind vector_ops.h. Included by one small file per instruction set, which defines
+ * DS4_VECTOR_OPS (the name of the table) and DS4_VECTOR_OPS_NAME. */
 #include <math.h>
 #include <string.h>
 
@@ -7,8 +7,9 @@
 
 enum { LANES = 16 };
 
-/* exp for x <= 88: 2^n * p(r) with n = round(x / ln 2) and |r| <= ln(2)/2; degree-6 polynomial, error below 2 ulp.
- * Below -87 the result is 0. Same operations on every machine, unlike the C library's. */
+/* exp for x <= 88: 2^n * p(r) with n = round(x / ln 2) and |r| <= ln(2)/2; degree-6 polynomial,
+ * error below 2 ulp. Below -87 the result is 0. Same operations on every machine, unlike the C
+ * library's. */
 static inline float exp_lane(float x) {
     float clamped = x < -87.0f ? -87.0f : x;
     float n = rintf(clamped * 1.44269504088896341f);
@@ -34,7 +35,8 @@ static float rms_scale(const float *x, size_t n, float eps) {
     for (; i + 8 <= n; i += 8)
         for (size_t l = 0; l < 8; l++) lane[l] = fma((double)x[i + l], (double)x[i + l], lane[l]);
     for (size_t l = 0; i + l < n; l++) lane[l] = fma((double)x[i + l], (double)x[i + l], lane[l]);
-    double sum = ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    double sum =
+        ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
     return 1.0f / sqrtf((float)(sum / (double)n) + eps);
 }
 
@@ -50,14 +52,15 @@ static void axpy(float a, const float *restrict x, float *restrict y, size_t n) 
     for (size_t i = 0; i < n; i++) y[i] = fmaf(a, x[i], y[i]);
 }
 
-static void combine(const float *a, const float *const *rows, size_t n_rows, float *restrict y, size_t n) {
+static void combine(const float *a, const float *const *rows, size_t n_rows, float *restrict y,
+                    size_t n) {
     const float *restrict first = rows[0];
     for (size_t i = 0; i < n; i++) y[i] = a[0] * first[i];
     for (size_t r = 1; r < n_rows; r++) axpy(a[r], rows[r], y, n);
 }
 
-static void mix_streams(float *streams, const float *restrict y, const float *post, const float *mix,
-                        size_t n_streams, size_t n) {
+static void mix_streams(float *streams, const float *restrict y, const float *post,
+                        const float *mix, size_t n_streams, size_t n) {
     float mixed[64][LANES]; /* hparams caps the number of streams at 64 */
     for (size_t i = 0; i < n; i += LANES) {
         size_t width = n - i < LANES ? n - i : LANES;
@@ -66,14 +69,17 @@ static void mix_streams(float *streams, const float *restrict y, const float *po
             for (size_t j = 0; j < n_streams; j++) {
                 const float *source = streams + j * n + i;
                 float factor = mix[j * n_streams + k];
-                for (size_t l = 0; l < width; l++) mixed[k][l] = fmaf(factor, source[l], mixed[k][l]);
+                for (size_t l = 0; l < width; l++)
+                    mixed[k][l] = fmaf(factor, source[l], mixed[k][l]);
             }
         }
-        for (size_t k = 0; k < n_streams; k++) memcpy(streams + k * n + i, mixed[k], width * sizeof(float));
+        for (size_t k = 0; k < n_streams; k++)
+            memcpy(streams + k * n + i, mixed[k], width * sizeof(float));
     }
 }
 
-static void swiglu(float *restrict gate, const float *restrict up, float clamp, float weight, size_t n) {
+static void swiglu(float *restrict gate, const float *restrict up, float clamp, float weight,
+                   size_t n) {
     float limit = clamp > 1e-6f ? clamp : INFINITY;
     for (size_t i = 0; i < n; i++) {
         float g = gate[i] > limit ? limit : gate[i];
@@ -111,13 +117,15 @@ static float max(const float *x, size_t n) {
     return lane[0];
 }
 
-static void pool(const float *const *value, const float *const *gate, size_t n_rows, float *y, size_t n) {
+static void pool(const float *const *value, const float *const *gate, size_t n_rows, float *y,
+                 size_t n) {
     for (size_t d = 0; d < n; d += LANES) {
         size_t width = n - d < LANES ? n - d : LANES;
         float top[LANES], weight[LANES] = {0}, total[LANES] = {0};
         for (size_t l = 0; l < LANES; l++) top[l] = -INFINITY;
         for (size_t i = 0; i < n_rows; i++)
-            for (size_t l = 0; l < width; l++) top[l] = gate[i][d + l] > top[l] ? gate[i][d + l] : top[l];
+            for (size_t l = 0; l < width; l++)
+                top[l] = gate[i][d + l] > top[l] ? gate[i][d + l] : top[l];
         for (size_t i = 0; i < n_rows; i++) {
             for (size_t l = 0; l < width; l++) {
                 float e = exp_lane(gate[i][d + l] - top[l]);
@@ -146,8 +154,8 @@ static void hadamard(float *x, size_t n) {
 /* Four heads by 32 lanes stay in registers while all rows pass. */
 enum { HEAD_TILE = 4, WIDTH_TILE = 32 };
 
-static void weighted_tile(const float *p, size_t p_stride, const float *restrict rows, size_t n_rows, size_t n,
-                          float *restrict y, size_t y_stride) {
+static void weighted_tile(const float *p, size_t p_stride, const float *restrict rows,
+                          size_t n_rows, size_t n, float *restrict y, size_t y_stride) {
     float acc[HEAD_TILE][WIDTH_TILE];
     for (size_t h = 0; h < HEAD_TILE; h++) memcpy(acc[h], y + h * y_stride, sizeof acc[h]);
     for (size_t i = 0; i < n_rows; i++) {
@@ -160,12 +168,13 @@ static void weighted_tile(const float *p, size_t p_stride, const float *restrict
     for (size_t h = 0; h < HEAD_TILE; h++) memcpy(y + h * y_stride, acc[h], sizeof acc[h]);
 }
 
-static void weighted_rows(const float *p, size_t p_stride, size_t n_heads, const float *rows, size_t n_rows,
-                          float *y, size_t y_stride, size_t n) {
+static void weighted_rows(const float *p, size_t p_stride, size_t n_heads, const float *rows,
+                          size_t n_rows, float *y, size_t y_stride, size_t n) {
     size_t whole = n - n % WIDTH_TILE, h = 0;
     for (; h + HEAD_TILE <= n_heads; h += HEAD_TILE) {
         for (size_t d = 0; d < whole; d += WIDTH_TILE)
-            weighted_tile(p + h * p_stride, p_stride, rows + d, n_rows, n, y + h * y_stride + d, y_stride);
+            weighted_tile(p + h * p_stride, p_stride, rows + d, n_rows, n, y + h * y_stride + d,
+                          y_stride);
     }
     for (size_t head = 0; head < n_heads; head++) {
         size_t from = head < h ? whole : 0;
@@ -178,8 +187,8 @@ static void relu_axpy(const float *restrict scores, float w, float *restrict acc
     for (size_t i = 0; i < n; i++) acc[i] = fmaf(scores[i] > 0.0f ? scores[i] : 0.0f, w, acc[i]);
 }
 
-/* An E4M3 code, shifted so that its exponent and mantissa fill the top of a float32, is the value times 2^-120,
- * subnormal codes included; the sign goes back to bit 31. */
+/* An E4M3 code, shifted so that its exponent and mantissa fill the top of a float32, is the value
+ * times 2^-120, subnormal codes included; the sign goes back to bit 31. */
 static void decode_fp8(const uint8_t *restrict codes, float factor, float *restrict y, size_t n) {
     for (size_t i = 0; i < n; i++) {
         uint32_t code = codes[i];

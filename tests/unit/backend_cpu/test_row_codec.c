@@ -1,4 +1,5 @@
-/* FP8, FP4 and Hadamard against definitions written down independently: tables of all codes and a naive transform. */
+/* FP8, FP4 and Hadamard against definitions written down independently: tables of all codes and a
+ * naive transform. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,13 +44,15 @@ static void check_block(const float *x, size_t n, bool fp8) {
     uint8_t codes[64];
     double largest = fp8 ? 1e-4 : 6 * 0x1p-126, limit = fp8 ? 448 : 6;
     largest = (double)(float)largest;
-    for (size_t i = 0; i < n; i++) largest = fabs((double)x[i]) > largest ? fabs((double)x[i]) : largest;
+    for (size_t i = 0; i < n; i++)
+        largest = fabs((double)x[i]) > largest ? fabs((double)x[i]) : largest;
     double quotient = (double)((float)largest / (float)limit);
     int k = fp8 ? ds4_fp8_encode_block(x, codes) : ds4_fp4_encode_block(x, codes);
     assert_int_equal(k, (int)ceil(log2(quotient)));
     for (size_t i = 0; i < n; i++) {
         double v = fabs((double)x[i]) / ldexp(1.0, k);
-        unsigned expected = fp8 ? nearest(v > 448 ? 448 : v, e4m3, 127) : nearest(v > 6 ? 6 : v, e2m1, 8);
+        unsigned expected =
+            fp8 ? nearest(v > 448 ? 448 : v, e4m3, 127) : nearest(v > 6 ? 6 : v, e2m1, 8);
         unsigned got = fp8 ? (unsigned)codes[i] : (unsigned)codes[i / 2] >> (4 * (i & 1)) & 15u;
         assert_int_equal(got & (fp8 ? 127u : 7u), expected);
         assert_int_equal(got >> (fp8 ? 7 : 3), signbit(x[i]) != 0);
@@ -104,7 +107,8 @@ static void hadamard_is_the_matrix(void **state) {
     ds4_vector_ops_best()->hadamard(y, 128);
     for (int r = 0; r < 128; r++) {
         double sum = 0;
-        for (int c = 0; c < 128; c++) sum += __builtin_popcount((unsigned)(r & c)) % 2 ? -(double)x[c] : (double)x[c];
+        for (int c = 0; c < 128; c++)
+            sum += __builtin_popcount((unsigned)(r & c)) % 2 ? -(double)x[c] : (double)x[c];
         assert_true(fabs(sum / sqrt(128.0) - (double)y[r]) < 1e-6);
     }
 }

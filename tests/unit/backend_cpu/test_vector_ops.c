@@ -1,5 +1,5 @@
-/* Every build of the vector operations gives the same bits as the scalar one, for all lengths; and the scalar one
- * agrees with double precision. */
+/* Every build of the vector operations gives the same bits as the scalar one, for all lengths; and
+ * the scalar one agrees with double precision. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,7 +43,8 @@ static size_t run_all(const ds4_vector_ops *ops, const float *in, size_t n, floa
     ops->scale(in, 0.3f, NULL, x, n), EMIT(x, n);
     memcpy(x, in, n * sizeof *x), ops->axpy(0.7f, in + 5, x, n), EMIT(x, n);
     ops->combine(in + 3, rows, ROWS, x, n), EMIT(x, n);
-    memcpy(x, in, 4 * n * sizeof *x), ops->mix_streams(x, in + 9, in + 40, in + 60, 4, n), EMIT(x, 4 * n);
+    memcpy(x, in, 4 * n * sizeof *x), ops->mix_streams(x, in + 9, in + 40, in + 60, 4, n),
+        EMIT(x, 4 * n);
     memcpy(x, in, n * sizeof *x), ops->swiglu(x, in + 77, 2.0f, 1.3f, n), EMIT(x, n);
     memcpy(x, in, n * sizeof *x), ops->swiglu(x, in + 77, 0.0f, 1.3f, n), EMIT(x, n);
     memcpy(x, in, n * sizeof *x), ops->exp_minus(x, 5.0f, n), EMIT(x, n);
@@ -73,7 +74,8 @@ static void all_builds_agree(void **state) {
             assert_int_equal(run_all(ops, in, n, got), n_out);
             for (size_t k = 0; k < n_out; k++) {
                 if (memcmp(&got[k], &expected[k], sizeof(float)) != 0)
-                    fail_msg("%s, n = %zu, output %zu: %a, scalar gives %a", names[i], n, k, (double)got[k], (double)expected[k]);
+                    fail_msg("%s, n = %zu, output %zu: %a, scalar gives %a", names[i], n, k,
+                             (double)got[k], (double)expected[k]);
             }
         }
     }

@@ -104,9 +104,7 @@ static void test_recorded_regimes(void **state) {
     }
 }
 
-/* ---- cuts
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- cuts ---- */
 
 static void assert_same_result(const ds4_chat_result *a, const ds4_chat_result *b) {
     assert_string_equal(str(&a->content), str(&b->content));
@@ -384,9 +382,7 @@ static void test_rendered_calls_parse_back(void **state) {
     }
 }
 
-/* ---- events
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- events ---- */
 
 /* Events as one line of text each. */
 static void describe(void *context, const ds4_chat_event *e) {

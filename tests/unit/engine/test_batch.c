@@ -13,7 +13,8 @@ static void rows_follow_items(void **state) {
     (void)state;
     ds4_session a = {.n_context = 100, .n_tokens = 10}, b = {.n_context = 50};
     int32_t first[] = {1, 2, 3}, second[] = {4};
-    ds4_batch_item items[] = {{.session = &a, .tokens = first, .n_tokens = 3}, {.session = &b, .tokens = second, .n_tokens = 1}};
+    ds4_batch_item items[] = {{.session = &a, .tokens = first, .n_tokens = 3},
+                              {.session = &b, .tokens = second, .n_tokens = 1}};
     ds4_step step;
     assert_int_equal(ds4_step_create(4, &step, NULL), DS4_OK);
     assert_int_equal(ds4_step_compose(items, 2, 4, 5, &step, NULL), DS4_OK);
@@ -35,7 +36,8 @@ static void refuse(ds4_batch_item *items, size_t n, ds4_status expected, const c
     ds4_error error = {0};
     assert_int_equal(ds4_step_create(4, &step, NULL), DS4_OK);
     assert_int_equal(ds4_step_compose(items, n, 4, 5, &step, &error), expected);
-    if (strstr(error.message, word) == NULL) fail_msg("\"%s\" does not say \"%s\"", error.message, word);
+    if (strstr(error.message, word) == NULL)
+        fail_msg("\"%s\" does not say \"%s\"", error.message, word);
     ds4_step_free(&step);
 }
 
@@ -55,11 +57,13 @@ static void refusals(void **state) {
     refuse(&item, 1, DS4_INVALID_ARGUMENT, "vocabulary has 5");
     item = (ds4_batch_item){.session = &b, .tokens = good, .n_tokens = 1, .want = DS4_LOGITS_LAST};
     refuse(&item, 1, DS4_INVALID_ARGUMENT, "memory");
-    ds4_batch_item twice[] = {{.session = &b, .tokens = good, .n_tokens = 1}, {.session = &b, .tokens = good, .n_tokens = 1}};
+    ds4_batch_item twice[] = {{.session = &b, .tokens = good, .n_tokens = 1},
+                              {.session = &b, .tokens = good, .n_tokens = 1}};
     refuse(twice, 2, DS4_INVALID_ARGUMENT, "same session");
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rows_follow_items), cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(rows_follow_items),
+                                       cmocka_unit_test(refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

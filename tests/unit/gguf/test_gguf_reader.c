@@ -321,9 +321,7 @@ static void test_every_truncation(void **state) {
     ds4_strbuf_free(&b);
 }
 
-/* ---- reporting
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- reporting ---- */
 
 typedef struct seen {
     int n_problems, n_warnings;

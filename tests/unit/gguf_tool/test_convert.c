@@ -257,9 +257,7 @@ static void test_metadata(void **state) {
     ds4_gguf_close(gguf);
 }
 
-/* ---- refusals
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- refusals ---- */
 
 static void test_wrong_usage(void **state) {
     (void)state;

@@ -259,9 +259,7 @@ static void equals_the_naive_definition(void **state) {
     }
 }
 
-/* ---- edges
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- edges ---- */
 
 /* The state whose next output is 1, so that u = 0: the inverses of the generator's steps,
  * backwards. */
@@ -349,9 +347,7 @@ static void bad_parameters_are_refused(void **state) {
     assert_null(sampler);
 }
 
-/* ---- exp
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- exp ---- */
 
 static void exponential_is_accurate(void **state) {
     (void)state;
@@ -377,9 +373,7 @@ static void exponential_is_accurate(void **state) {
     assert_true(ds4_exponential(-701) == 0 && ds4_exponential(0) == 1);
 }
 
-/* ---- logprobs
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- logprobs ---- */
 
 static void logprobs_are_of_the_raw_distribution(void **state) {
     (void)state;
@@ -430,9 +424,7 @@ static void top_logprobs_equal_a_full_sort(void **state) {
     }
 }
 
-/* ---- speed
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- speed ---- */
 
 /* Printed; asserted only against accidents, since machines differ and sanitizers are slow. */
 static void speed_at_full_vocabulary(void **state) {

@@ -190,9 +190,7 @@ static int free_model(void **state) {
     return 0;
 }
 
-/* ---- clients
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- clients ---- */
 
 typedef struct client {
     pthread_mutex_t mutex;
@@ -294,9 +292,7 @@ static ds4_sched *start(uint32_t n_slots, uint32_t n_queue) {
     return sched;
 }
 
-/* ---- tests
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- tests ---- */
 
 static void test_company_does_not_matter(void **state) {
     (void)state;
@@ -531,12 +527,12 @@ static void test_bans(void **state) {
 
 static void test_sampling_profiles(void **state) {
     (void)state;
-    ds4_sampling_params open = {.temperature = 1, .top_p = 1, .min_p = 0.05f};
-    ds4_sampling_params r = ds4_sampling_resolve(open, DS4_SAMPLING_STABLE, true);
+    ds4_sampling_request open = {.temperature = 1, .top_p = 1, .min_p = 0.05f};
+    ds4_sampling_request r = ds4_sampling_resolve(open, DS4_SAMPLING_STABLE, true);
     assert_true(r.temperature == 0.6f && r.top_k == 40 && r.top_p == 0.95f && r.min_p == 0.05f);
     r = ds4_sampling_resolve(open, DS4_SAMPLING_STABLE, false);
     assert_true(r.temperature == 1.0f && r.top_k == 0 && r.top_p == 1.0f);
-    ds4_sampling_params asked = {
+    ds4_sampling_request asked = {
         .temperature = 0, .has_temperature = true, .top_p = 1, .top_k = 7, .has_top_k = true};
     r = ds4_sampling_resolve(asked, DS4_SAMPLING_STABLE, true);
     assert_true(r.temperature == 0.0f && r.top_k == 7 && r.top_p == 0.95f);

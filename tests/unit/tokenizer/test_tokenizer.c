@@ -49,9 +49,7 @@ static void expect_encoding(const char *text, const int32_t *expected, size_t n)
     expect_encoding(text, (const int32_t[]){__VA_ARGS__},                                          \
                     sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
 
-/* ---- creation
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- creation ---- */
 
 /* A broken copy of the tables must be refused with a sentence that contains `naming`. */
 static void expect_refusal(const tiny_vocabulary *broken, size_t n_vocab, const char *naming) {
@@ -141,9 +139,7 @@ static void ordinary_tokens_are_bytes_and_merges(void **state) {
                          id >= TINY_FIRST_BYTE && id < TINY_N_TOKENS);
 }
 
-/* ---- merging
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- merging ---- */
 
 static void merges_follow_rank_then_position(void **state) {
     (void)state;
@@ -289,9 +285,7 @@ static void only_the_seven_are_recognised(void **state) {
     ds4_tokens_free(&plain);
 }
 
-/* ---- bytes
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- bytes ---- */
 
 static void tokens_stand_for_bytes(void **state) {
     (void)state;
@@ -342,9 +336,7 @@ static void a_text_beyond_2_gib_is_refused_unread(void **state) {
     ds4_tokens_free(&ids);
 }
 
-/* ---- threads
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- threads ---- */
 
 static void *encode_often(void *expected) {
     const ds4_tokens *want = expected;
