@@ -20,7 +20,7 @@ endif
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 .PHONY: all help deps deps-dev ds4-server build-tests test test-asan test-tsan test-neon fuzz demo \
-        format check-format lint install clean
+        format check-format lint docs install clean
 .DEFAULT_GOAL := all
 
 all: build/release/build.ninja ## build the programs into build/release/bin (the default)
@@ -81,6 +81,9 @@ check-format: ## fail when a C source is not formatted
 
 lint: build/release/build.ninja node_modules/.package-lock.json ## clang-tidy, tsc and shellcheck
 	scripts/lint.sh build/release $(JOBS)
+
+docs: all ## write docs/options.md from the programs' option tables
+	scripts/options-doc.sh build/release/bin
 
 install: all ## install the programs under PREFIX (/usr/local)
 	cmake --install build/release --prefix $(PREFIX)
