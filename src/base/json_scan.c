@@ -54,8 +54,7 @@ static size_t utf8_length(const char *at, const char *end) {
     return n;
 }
 
-/* ---- validation
- * ---------------------------------------------------------------------------------------------- */
+/* ---- validation ---- */
 
 typedef struct scanner {
     const char *begin, *at, *end;

@@ -74,8 +74,7 @@ static ds4_status read_content(openai_body *b, const char *param, ds4_json_value
     return text->data != NULL ? DS4_OK : ds4_openai_no_memory(b);
 }
 
-/* ---- tool calls of the history
- * ------------------------------------------------------------------------------- */
+/* ---- tool calls of the history ---- */
 
 /* *complete is false for an entry without a name or arguments: such a call says nothing and is left
  * out. */

@@ -248,8 +248,7 @@ static ds4_status read_effort(openai_body *b, ds4_json_value value) {
     return DS4_OK;
 }
 
-/* ---- what we cannot do
- * --------------------------------------------------------------------------------------- */
+/* ---- what we cannot do ---- */
 
 static ds4_status read_n(openai_body *b, ds4_json_value value) {
     double number = 0;

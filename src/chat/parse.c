@@ -94,8 +94,7 @@ static ds4_tag_match match_open_tag(const ds4_parser *p, ds4_dialect *dialect) {
     return partial ? DS4_TAG_PARTIAL : DS4_TAG_NO;
 }
 
-/* ---- thinking and content
- * ------------------------------------------------------------------------------------ */
+/* ---- thinking and content ---- */
 
 static void content_symbol(ds4_parser *p, ds4_symbol s) {
     char byte = (char)(unsigned char)s;

@@ -119,8 +119,7 @@ ds4_output_phase ds4_parser_phase(const ds4_parser *parser);
 ds4_text ds4_parser_raw_block(const ds4_parser *parser);
 ds4_text ds4_parser_separator(const ds4_parser *parser);
 
-/* ---- the message as a whole
- * ---------------------------------------------------------------------------------- */
+/* ---- the message as a whole ---- */
 
 typedef struct ds4_result_call {
     char id[64];

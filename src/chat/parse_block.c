@@ -5,8 +5,7 @@
 static const char UNTERMINATED[] = "unterminated tool call";
 static const char MALFORMED[] = "malformed tool call";
 
-/* ---- attributes
- * ---------------------------------------------------------------------------------------------- */
+/* ---- attributes ---- */
 
 /* p->tag's text behind its word and before its >. */
 static void collect_attributes(ds4_parser *p, const char *word) {
@@ -91,8 +90,7 @@ static void fail(ds4_parser *p, const char *why) {
     p->n_tag = 0;
 }
 
-/* ---- what tags do
- * -------------------------------------------------------------------------------------------- */
+/* ---- what tags do ---- */
 
 void ds4_parser_block_begin(ds4_parser *p, ds4_dialect dialect) {
     p->dialect = dialect;

@@ -111,8 +111,7 @@ static void put(ds4_prompt *prompt, ds4_text text) {
     put_text(prompt, text.data, text.n);
 }
 
-/* ---- the system text
- * ----------------------------------------------------------------------------------------- */
+/* ---- the system text ---- */
 
 /* Tools first, then every system message wherever it stands: cutting a prompt's tail loses the
  * volatile end, not the schemas. The separator depends on what is there already, even before an
@@ -134,8 +133,7 @@ static void put_system(ds4_prompt *prompt, const ds4_chat_request *request) {
     }
 }
 
-/* ---- tool calls
- * ---------------------------------------------------------------------------------------------- */
+/* ---- tool calls ---- */
 
 static void put_parameter(ds4_prompt *prompt, ds4_text key, bool is_string,
                           const ds4_strbuf *value) {

@@ -246,8 +246,7 @@ static ds4_status produce(void *context, size_t index, uint64_t row_begin, uint6
     return DS4_OK;
 }
 
-/* ---- the command
- * --------------------------------------------------------------------------------------------- */
+/* ---- the command ---- */
 
 static ds4_status read_config(const char *directory, ds4_shape *shape, ds4_error *error) {
     json_object *config = NULL;

@@ -36,8 +36,7 @@ static const ds4_program program = {
 
 enum { SHOWN_ELEMENTS = 8, JSON_ELEMENTS = 1024, SHOWN_TEXT = 100, N_TYPES = 64 };
 
-/* ---- text made safe
- * ------------------------------------------------------------------------------------------ */
+/* ---- text made safe ---- */
 
 /* Length of the valid UTF-8 character at `s`, 0 when there is none. */
 static size_t character(const unsigned char *s, size_t n) {
@@ -75,8 +74,7 @@ static void append_safe(ds4_strbuf *out, ds4_gguf_string text, bool for_terminal
     if (limit < text.n) ds4_strbuf_printf(out, "... (%zu bytes)", text.n);
 }
 
-/* ---- numbers of the file
- * ------------------------------------------------------------------------------------- */
+/* ---- numbers of the file ---- */
 
 typedef struct summary {
     uint64_t n_tensors[N_TYPES], n_bytes[N_TYPES]; /* by type id */
@@ -95,8 +93,7 @@ static void summarise(const ds4_gguf *gguf, summary *s) {
     }
 }
 
-/* ---- for people
- * ---------------------------------------------------------------------------------------------- */
+/* ---- for people ---- */
 
 static void print_element(ds4_strbuf *out, const ds4_gguf_value *value, uint64_t i) {
     uint64_t u;
@@ -168,8 +165,7 @@ static void print_text(const ds4_gguf *gguf, const char *path, bool with_tensors
     }
 }
 
-/* ---- for programs
- * -------------------------------------------------------------------------------------------- */
+/* ---- for programs ---- */
 
 static json_object *json_text(ds4_gguf_string text) {
     ds4_strbuf safe = {0};

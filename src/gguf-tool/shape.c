@@ -67,8 +67,7 @@ static float *float_of(ds4_shape *shape, const field *f) {
     return (float *)(void *)((char *)shape + f->offset);
 }
 
-/* ---- config.json
- * --------------------------------------------------------------------------------------------- */
+/* ---- config.json ---- */
 
 static const json_object *find(const json_object *config, const char *path) {
     const char *dot = strchr(path, '.');
@@ -155,6 +154,25 @@ static ds4_status check_fixed(const json_object *config, ds4_error *error) {
     return DS4_OK;
 }
 
+static const struct {
+    const char *name;
+    ds4_kv_sim kv_sim;
+} simulations[] = {{"full", DS4_KV_SIM_FULL}, {"fp4", DS4_KV_SIM_FP4}, {"none", DS4_KV_SIM_NONE}};
+
+/* Our own optional member: models that were trained without simulated rounding say so. */
+static ds4_status read_simulation(const json_object *config, ds4_shape *shape, ds4_error *error) {
+    const json_object *member = find(config, "ds4_simulated_quantization");
+    shape->kv_sim = DS4_KV_SIM_DEFAULT;
+    if (member == NULL) return DS4_OK;
+    const char *text = json_object_get_string((json_object *)member);
+    for (size_t i = 0; i < sizeof simulations / sizeof simulations[0]; i++)
+        if (text != NULL && strcmp(text, simulations[i].name) == 0)
+            shape->kv_sim = simulations[i].kv_sim;
+    if (shape->kv_sim != DS4_KV_SIM_DEFAULT) return DS4_OK;
+    return ds4_fail(error, DS4_FORMAT,
+                    "config.json: 'ds4_simulated_quantization' is not full, fp4 or none");
+}
+
 ds4_status ds4_shape_read_config(const json_object *config, ds4_shape *shape, ds4_error *error) {
     ds4_status status = DS4_OK;
     memset(shape, 0, sizeof *shape);
@@ -174,6 +192,7 @@ ds4_status ds4_shape_read_config(const json_object *config, ds4_shape *shape, ds
         status = ds4_fail(error, DS4_FORMAT,
                           "config.json: the heads do not divide into 'o_groups' groups");
     }
+    if (status == DS4_OK) status = read_simulation(config, shape, error);
     if (status == DS4_OK) status = check_fixed(config, error);
     return status;
 }
@@ -245,8 +264,7 @@ void ds4_shape_tiny(ds4_shape *shape) {
     memcpy(shape->ratios, ratios, sizeof ratios);
 }
 
-/* ---- GGUF metadata
- * ------------------------------------------------------------------------------------------- */
+/* ---- GGUF metadata ---- */
 
 void ds4_shape_put_metadata(const ds4_shape *shape, const char *name, uint32_t file_type,
                             ds4_gguf_writer *writer) {
@@ -275,4 +293,9 @@ void ds4_shape_put_metadata(const ds4_shape *shape, const char *name, uint32_t f
     ds4_gguf_writer_put_f32_array(writer, clamp.key, clamps, shape->n_layers);
     ds4_gguf_writer_put_f32_array(writer, ARCHITECTURE ".swiglu_clamp_shexp", clamps,
                                   shape->n_layers);
+    for (size_t i = 0; i < sizeof simulations / sizeof simulations[0]; i++) {
+        if (simulations[i].kv_sim != shape->kv_sim) continue;
+        ds4_gguf_writer_put_string(writer, "ds4.simulated_quantization", simulations[i].name,
+                                   strlen(simulations[i].name));
+    }
 }

@@ -30,6 +30,7 @@ typedef struct ds4_shape {
     uint32_t n_streams;           /* [C] */
     uint32_t sinkhorn_iterations; /* [T] */
     uint32_t context_length, rope_original_context;
+    ds4_kv_sim kv_sim; /* what the weights were trained with; DEFAULT: not stated, so `full` */
     float hc_eps, rms_eps, rope_base, compress_rope_base, rope_factor, yarn_beta_fast,
         yarn_beta_slow;
     float expert_weights_scale, swiglu_clamp;

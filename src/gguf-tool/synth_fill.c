@@ -44,8 +44,7 @@ uint64_t ds4_synth_key(uint64_t seed, const char *name) {
     return hash;
 }
 
-/* ---- quantised rows
- * ------------------------------------------------------------------------------------------ */
+/* ---- quantised rows ---- */
 
 /* Replaces each byte 0x80 by 0, so that the int8 codes are symmetric and their mean is 0. */
 static inline uint64_t without_minus_128(uint64_t v) {
@@ -88,8 +87,7 @@ static void fill_q2_k(uint64_t state, float rms, size_t n, uint8_t *target) {
     }
 }
 
-/* ---- plain rows
- * ---------------------------------------------------------------------------------------------- */
+/* ---- plain rows ---- */
 
 /* Uniform in [middle - reach, middle + reach]. */
 static void fill_plain(uint64_t state, ds4_type type, float middle, float reach, size_t n,

@@ -80,8 +80,7 @@ static void find_control_ids(ds4_vocabulary *v) {
     }
 }
 
-/* ---- tokenizer.json
- * ------------------------------------------------------------------------------------------ */
+/* ---- tokenizer.json ---- */
 
 static ds4_status define(ds4_vocabulary *v, const char *path, json_object *id, const char *text,
                          size_t n, int32_t type, bool may_repeat, ds4_error *error) {

@@ -92,8 +92,7 @@ void ds4_gguf_writer_destroy(ds4_gguf_writer *writer) {
     free(writer);
 }
 
-/* ---- declarations
- * -------------------------------------------------------------------------------------------- */
+/* ---- declarations ---- */
 
 static void put_u32(ds4_strbuf *buffer, uint32_t value) {
     for (int i = 0; i < 4; i++) ds4_strbuf_putc(buffer, (char)(uint8_t)(value >> 8 * i));

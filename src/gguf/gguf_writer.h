@@ -25,8 +25,7 @@ ds4_status ds4_gguf_writer_create(const char *path, uint32_t alignment, ds4_gguf
 /* Frees; removes the temporary file when the writer was not finished. NULL is allowed. */
 void ds4_gguf_writer_destroy(ds4_gguf_writer *writer);
 
-/* ---- declarations
- * -------------------------------------------------------------------------------------------- */
+/* ---- declarations ---- */
 
 /* Keys must be unique, 1..65535 bytes of UTF-8. `general.alignment` is written by the writer
  * itself. */

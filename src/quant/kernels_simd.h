@@ -193,8 +193,7 @@ static void simd_decode(ds4_type type, const void *source, float *target, size_t
     kernels_of(type).decode(source, target, n);
 }
 
-/* ---- float activations, few tokens: weights are decoded in registers as they stream by
- * -------------------------- */
+/* ---- float activations, few tokens: weights are decoded in registers as they stream by ---- */
 
 enum {
     FEW_TOKENS = 3
@@ -209,8 +208,7 @@ static void matmul_few_tokens(const ds4_matmul *p, size_t row_begin, size_t row_
                         p->n_in, p->y[t] + r);
 }
 
-/* ---- float activations, many tokens: a tile of rows is decoded once per chunk
- * ------------------------------------ */
+/* ---- float activations, many tokens: a tile of rows is decoded once per chunk ---- */
 
 /* y[t][0..n_rows) (+)= sums of one chunk; w: n_rows x DS4_CHUNK floats, zero-padded to a whole
  * word. */
@@ -309,8 +307,7 @@ static float simd_dot(const float *a, const float *b, size_t n) {
     return sum;
 }
 
-/* ---- int8 activations
- * --------------------------------------------------------------------------------------------- */
+/* ---- int8 activations ---- */
 
 /* Sixteen blocks at a time: their exact integers, then one multiply-add per lane. */
 static float dot_int8(format_kernels format, const ds4_type_info *info, const uint8_t *row,

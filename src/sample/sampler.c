@@ -30,8 +30,7 @@ struct ds4_sampler {
     candidate top[MAX_TOP_K];
 };
 
-/* ---- creation and parameters
- * ----------------------------------------------------------------------------------- */
+/* ---- creation and parameters ---- */
 
 ds4_status ds4_sampler_create(size_t n_vocab, ds4_sampler **sampler, ds4_error *error) {
     *sampler = NULL;
@@ -218,8 +217,7 @@ static int32_t pick_top_k(ds4_sampler *sampler, size_t k, float temperature, flo
     return sampler->top[draw(weights, kept, kept_sum, ds4_rng_uniform(&sampler->rng), 0)].id;
 }
 
-/* ---- top-p over the whole vocabulary
- * --------------------------------------------------------------------------- */
+/* ---- top-p over the whole vocabulary ---- */
 
 /* A number that ascends when the logit descends. -0 counts as 0. */
 static uint32_t descending_key(float logit) {

@@ -59,8 +59,7 @@ ds4_status ds4_sampler_pick(ds4_sampler *sampler, const float *logits, const ds4
 ds4_status ds4_sampler_pick_greedy(const ds4_sampler *sampler, const float *logits,
                                    const ds4_token_mask *mask, int32_t *token, ds4_error *error);
 
-/* ---- log-probabilities
- * --------------------------------------------------------------------------------------- */
+/* ---- log-probabilities ---- */
 
 typedef struct ds4_logprob {
     int32_t id; /* -1 past the last finite logit */

@@ -227,8 +227,7 @@ ds4_status ds4_sched_submit(ds4_sched *sched, const ds4_sched_request *request, 
                     sched->n_queue);
 }
 
-/* ---- the engine thread: admission
- * ---------------------------------------------------------------------------- */
+/* ---- the engine thread: admission ---- */
 
 /* Takes the next job out of the queue that is `wanted`: any when `all`, else only cancelled ones.
  */
@@ -319,8 +318,7 @@ static bool admit_next(ds4_sched *sched) {
     return true;
 }
 
-/* ---- the engine thread: steps
- * -------------------------------------------------------------------------------- */
+/* ---- the engine thread: steps ---- */
 
 /* With the lock held (a reader that catches up between the question and the wait would be missed
  * otherwise). Returns the tokens of the next step; *reading: how many of them belong to prompts. */

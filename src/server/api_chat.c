@@ -55,8 +55,7 @@ static void release(void *context) {
     free(x);
 }
 
-/* ---- what is sent
- * -------------------------------------------------------------------------------------------- */
+/* ---- what is sent ---- */
 
 /* `data: {..."choices":` of every chunk. */
 static void append_head(const chat_exchange *x, const char *object, ds4_strbuf *out) {
@@ -212,8 +211,7 @@ static void send_whole(chat_exchange *x, const ds4_sched_result *r) {
         ds4_http_reply_send(x->reply, 200, NULL, "application/json", out->data, out->n);
 }
 
-/* ---- the scheduler's sink (engine thread)
- * -------------------------------------------------------------------- */
+/* ---- the scheduler's sink (engine thread) ---- */
 
 static void on_event(void *context, const ds4_chat_event *event) {
     chat_exchange *x = context;
@@ -252,8 +250,7 @@ static void on_done(void *context, const ds4_sched_result *r) {
     release(x);
 }
 
-/* ---- the reply's watcher (event thread)
- * ---------------------------------------------------------------------- */
+/* ---- the reply's watcher (event thread) ---- */
 
 static void on_change(void *context, ds4_http_reply_change change) {
     chat_exchange *x = context;
@@ -268,8 +265,7 @@ static void on_change(void *context, ds4_http_reply_change change) {
         ds4_sched_job_wake(job);
 }
 
-/* ---- making an exchange (worker)
- * ----------------------------------------------------------------------------- */
+/* ---- making an exchange (worker) ---- */
 
 static bool id_was_given(const chat_exchange *x, const char *id) {
     for (size_t i = 0; i < x->n_tool_ids; i++)

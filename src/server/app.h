@@ -58,15 +58,13 @@ void *ds4_app_load(void *app);
 extern const ds4_http_handlers ds4_routes;
 bool ds4_host_is_loopback(const char *host);
 
-/* ---- api_models.c
- * -------------------------------------------------------------------------------------------- */
+/* ---- api_models.c ---- */
 
 void ds4_api_models_list(ds4_app *app, ds4_http_reply *reply);
 void ds4_api_models_get(ds4_app *app, ds4_http_text id, ds4_http_reply *reply);
 void ds4_api_health(ds4_app *app, ds4_http_reply *reply);
 
-/* ---- api_chat.c
- * ---------------------------------------------------------------------------------------------- */
+/* ---- api_chat.c ---- */
 
 /* Parses, renders and submits one chat completion. A worker's task: the app is READY. */
 void ds4_api_chat(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);

@@ -261,8 +261,7 @@ bool ds4_http_parse_head(const char *bytes, size_t n, const ds4_http_limits *lim
     return true;
 }
 
-/* ---- chunked bodies
- * ------------------------------------------------------------------------------------------ */
+/* ---- chunked bodies ---- */
 
 enum {
     CHUNK_SIZE,      /* hex digits */

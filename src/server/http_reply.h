@@ -55,8 +55,7 @@ bool ds4_http_reply_stalled(const ds4_http_reply *reply);
 
 const char *ds4_http_status_text(int status);
 
-/* ---- the connection's side (event thread)
- * -------------------------------------------------------------------- */
+/* ---- the connection's side (event thread) ---- */
 
 /* Where replies with something to fetch are announced. */
 typedef struct ds4_http_mailbox ds4_http_mailbox;

@@ -8,8 +8,7 @@
 /* Up to here a linear search for the lowest rank beats the heap; nearly all pieces are words. */
 enum { SHORT_PIECE = 48 };
 
-/* ---- the table of merges
- * --------------------------------------------------------------------------------------- */
+/* ---- the table of merges ---- */
 
 static size_t hash_pair(uint32_t left, uint32_t right) {
     uint64_t x = ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
@@ -60,8 +59,7 @@ static uint32_t rank_of(const ds4_bpe_merges *merges, uint32_t left, uint32_t ri
     return find_slot(merges, left, right)->rank;
 }
 
-/* ---- short pieces
- * ---------------------------------------------------------------------------------------------- */
+/* ---- short pieces ---- */
 
 static ds4_status encode_short(const ds4_bpe_merges *merges, const int32_t byte_ids[256],
                                const uint8_t *piece, size_t n, ds4_tokens *out, ds4_error *error) {

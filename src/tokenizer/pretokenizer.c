@@ -105,8 +105,7 @@ static size_t match(const uint8_t *text, size_t at, size_t end, character c) {
     return stop;
 }
 
-/* ---- the first two splits
- * -------------------------------------------------------------------------------------- */
+/* ---- the first two splits ---- */
 
 /* Up to three digits from `at`; `at` when there is none. */
 static size_t match_digits(const uint8_t *text, size_t at, size_t end) {

@@ -13,8 +13,7 @@
 
 enum { N_BYTE_SYMBOLS = 0x144 }; /* the byte alphabet's code points lie below U+0144 */
 
-/* ---- the byte alphabet
- * ----------------------------------------------------------------------------------------- */
+/* ---- the byte alphabet ---- */
 
 /* Printable Latin-1 stands for itself; the other 68 bytes, in order, are U+0100, U+0101, ... */
 static bool stands_for_itself(uint32_t byte) {
@@ -32,8 +31,7 @@ static void make_byte_alphabet(uint16_t code_points[256], int16_t bytes[N_BYTE_S
     }
 }
 
-/* ---- lookup by string
- * ------------------------------------------------------------------------------------------ */
+/* ---- lookup by string ---- */
 
 static uint64_t hash_bytes(uint64_t hash, const char *data, size_t n) {
     for (size_t i = 0; i < n; i++) hash = (hash ^ (uint8_t)data[i]) * 0x100000001b3u;
@@ -89,8 +87,7 @@ static ds4_status index_strings(ds4_tokenizer *tokenizer, ds4_error *error) {
     return DS4_OK;
 }
 
-/* ---- strings and bytes
- * ----------------------------------------------------------------------------------------- */
+/* ---- strings and bytes ---- */
 
 /* A token never stands for more bytes than its string has, so both tables get the same space. */
 static ds4_status allocate_table(ds4_string_table *table, size_t n, size_t n_bytes,
@@ -168,8 +165,7 @@ static ds4_status find_byte_symbols(ds4_tokenizer *tokenizer, const uint16_t cod
     return DS4_OK;
 }
 
-/* ---- control tokens
- * -------------------------------------------------------------------------------------------- */
+/* ---- control tokens ---- */
 
 static int32_t find_text(const ds4_tokenizer *tokenizer, const char *string) {
     return ds4_tokenizer_find(tokenizer, string, strlen(string));

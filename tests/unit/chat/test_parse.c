@@ -547,8 +547,7 @@ static void test_without_tools_tags_are_text(void **state) {
     ds4_chat_result_free(&result);
 }
 
-/* ---- stop sequences
- * ------------------------------------------------------------------------------------------ */
+/* ---- stop sequences ---- */
 
 static void test_stops_apply_to_content_only(void **state) {
     (void)state;
@@ -587,8 +586,7 @@ static void test_stop_holds_back_no_more_than_it_must(void **state) {
                   "content [x]\n-\n-\ncontent [ab]\n-\nfinish stop\n-\n-\n");
 }
 
-/* ---- UTF-8, ids, regimes, phases
- * ----------------------------------------------------------------------------- */
+/* ---- UTF-8, ids, regimes, phases ---- */
 
 static void test_characters_leave_whole(void **state) {
     (void)state;

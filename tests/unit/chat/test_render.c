@@ -133,8 +133,7 @@ static void test_recorded_requests(void **state) {
     assert_int_equal(n, 63);
 }
 
-/* ---- requests built by hand
- * ---------------------------------------------------------------------------------- */
+/* ---- requests built by hand ---- */
 
 static void assert_rendered(const ds4_chat_request *request, uint32_t n_context,
                             const char *wanted) {

@@ -89,8 +89,7 @@ static void test_no_tensors(void **state) {
     ds4_strbuf_free(&b);
 }
 
-/* ---- metadata values
- * ----------------------------------------------------------------------------------------- */
+/* ---- metadata values ---- */
 
 static ds4_gguf *open_values(ds4_strbuf *b) {
     put_header(b, 3, 0, 21);
@@ -236,8 +235,7 @@ static void test_getters(void **state) {
     ds4_strbuf_free(&b);
 }
 
-/* ---- files on disk
- * ------------------------------------------------------------------------------------------- */
+/* ---- files on disk ---- */
 
 static void write_file(const char *path, const void *bytes, size_t n) {
     FILE *file = fopen(path, "wb");

@@ -275,8 +275,8 @@ static void test_wrong_usage(void **state) {
     assert_int_equal(ds4_tool_convert(2, help), EXIT_OK);
 }
 
-/* The checkpoint hf-b with another config.json, or none; its tensors by a link. */
-static void expect_config_refused(const char *from, const char *to) {
+/* The checkpoint hf-b with another config.json; its tensors by a link. */
+static void write_changed_config(const char *from, const char *to) {
     size_t n;
     char *config = (char *)read_bytes(DS4_FIXTURES "/oracle/hf-b/config.json", &n);
     config[n] = '\0';
@@ -288,12 +288,33 @@ static void expect_config_refused(const char *from, const char *to) {
     strcpy(changed + (place - config), to);
     strcat(changed, place + strlen(from));
     write_text(in_temporary("config.json"), changed);
+    free(config);
+    free(changed);
+}
+
+static void expect_config_refused(const char *from, const char *to) {
+    write_changed_config(from, to);
     const char *output = in_temporary("refused.gguf");
     if (convert(temporary, "f32", output) != EXIT_FAILED) fail_msg("'%s' was accepted", to);
     assert_int_not_equal(access(output, F_OK), 0);
     assert_int_not_equal(access(in_temporary("refused.gguf.tmp"), F_OK), 0);
-    free(config);
-    free(changed);
+}
+
+/* A model that was trained without simulated rounding says so, and the file repeats it. */
+static void expect_simulation_kept(void) {
+    ds4_gguf *gguf;
+    ds4_gguf_string text;
+    char output[384];
+    snprintf(output, sizeof output, "%s", in_temporary("simulation.gguf"));
+    write_changed_config("\"hidden_size\": 256",
+                         "\"ds4_simulated_quantization\": \"none\", \"hidden_size\": 256");
+    assert_int_equal(convert(temporary, "f32", output), EXIT_OK);
+    assert_int_equal(ds4_gguf_open(output, NULL, &gguf, NULL), DS4_OK);
+    assert_int_equal(ds4_gguf_get_string(gguf, "ds4.simulated_quantization", &text, NULL), DS4_OK);
+    assert_int_equal(text.n, 4);
+    assert_memory_equal(text.data, "none", 4);
+    ds4_gguf_close(gguf);
+    unlink(output);
 }
 
 static void test_bad_checkpoints(void **state) {
@@ -318,6 +339,8 @@ static void test_bad_checkpoints(void **state) {
     expect_config_refused("\"n_shared_experts\": 1", "\"n_shared_experts\": 2");
     expect_config_refused("\"o_groups\": 2", "\"o_groups\": 3");
     expect_config_refused("{", "");
+    expect_config_refused("{", "{\"ds4_simulated_quantization\": \"some\",");
+    expect_simulation_kept();
     /* Without --no-tokenizer there must be one. */
     char *argv[] = {"convert", DS4_FIXTURES "/oracle/hf-b", "-o", output, NULL};
     assert_int_equal(ds4_tool_convert(4, argv), EXIT_FAILED);

@@ -43,8 +43,7 @@ static ds4_sampler *make(size_t n_vocab, ds4_sampling_params params, uint64_t se
     return sampler;
 }
 
-/* ---- recorded vectors
- * ------------------------------------------------------------------------------------------ */
+/* ---- recorded vectors ---- */
 
 static struct json_object *member(struct json_object *object, const char *key) {
     struct json_object *value = NULL;
@@ -123,8 +122,7 @@ static void recorded_vectors(void **state) {
     assert_int_equal(n_sample, N_SAMPLE_CASES);
 }
 
-/* ---- the definition, naively
- * ----------------------------------------------------------------------------------- */
+/* ---- the definition, naively ---- */
 
 typedef struct entry {
     float logit, weight;

@@ -18,8 +18,7 @@
 #include "sched/sched.h"
 #include "tokenizer/tokenizer.h"
 
-/* ---- the engine
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the engine ---- */
 
 enum { CONTEXT = 4096, POISON = 256 /* banned: never sampled */, JOURNAL = 200 };
 
@@ -127,8 +126,7 @@ ds4_status ds4_engine_forward(ds4_engine *engine, const ds4_batch_item *items, s
     return DS4_OK;
 }
 
-/* ---- a model with a byte vocabulary
- * -------------------------------------------------------------------------- */
+/* ---- a model with a byte vocabulary ---- */
 
 static const char *const controls[] = {
     "<\xef\xbd\x9c"

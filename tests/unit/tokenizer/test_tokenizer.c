@@ -230,8 +230,7 @@ static void a_megabyte_of_one_letter_is_no_problem(void **state) {
     free(text);
 }
 
-/* ---- control strings
- * ------------------------------------------------------------------------------------------- */
+/* ---- control strings ---- */
 
 static const char rendered[] = "<" BAR "begin" BLANK "of" BLANK "sentence" BAR "><" BAR "User" BAR
                                ">hello<" BAR "Assistant" BAR "></think>ab<" BAR "DSML" BAR
