@@ -1,9 +1,9 @@
 #include "engine/engine.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/error.h"
+#include "base/machine.h"
 #include "engine/batch.h"
 
 enum {
@@ -33,18 +33,13 @@ static ds4_status resolve_options(const ds4_model *model, const ds4_engine_optio
     return ds4_hparams_check_kv_sim(&model->hparams, options->kv_sim, error);
 }
 
-static uint64_t machine_memory(void) {
-    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
-}
-
 static void make_plan(const ds4_model *model, const ds4_engine_options *options,
                       ds4_memory_plan *plan) {
     ds4_row_codec codec = ds4_row_codec_make(&model->hparams, options->kv_sim, NULL, NULL);
     *plan = (ds4_memory_plan){
         .weights = model->weights.bytes,
         .scratch = ds4_forward_bytes(&model->hparams, options),
-        .available = machine_memory(),
+        .available = ds4_machine_memory(),
     };
     ds4_kv_bytes(&model->hparams, &codec, options->max_context, &plan->session_fixed,
                  &plan->session_rows);
