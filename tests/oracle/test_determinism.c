@@ -70,8 +70,9 @@ static void feed(ds4_engine *engine, ds4_session *session, const fixture *f, uin
 static void chunks_and_threads(void **state) {
     const fixture *f = *state;
     static const uint32_t chunks[] = {1, 7, 64, 420};
+    size_t first_chunk = SLOW ? 2 : 0;
     const ds4_kv_sim sims[] = {DS4_KV_SIM_FULL, DS4_KV_SIM_FP4, DS4_KV_SIM_NONE};
-    for (size_t s = 0; s < 3; s++) {
+    for (size_t s = 0; s < (SLOW ? 1 : 3); s++) {
         for (int activations = 0; activations < 2; activations++) {
             ds4_engine_options options = FULL;
             options.kv_sim = sims[s];
@@ -80,7 +81,7 @@ static void chunks_and_threads(void **state) {
             for (uint32_t threads = 1; threads <= (SLOW ? 2 : 3); threads++) {
                 options.n_threads = threads;
                 ds4_engine *engine = make_engine(f, options);
-                for (size_t c = SLOW ? 1 : 0; c < sizeof chunks / sizeof chunks[0]; c++) {
+                for (size_t c = first_chunk; c < sizeof chunks / sizeof chunks[0]; c++) {
                     float *logits = oracle_evaluate(engine, f->model, f->tokens, f->n, chunks[c]);
                     assert_memory_equal(logits, expected, f->n * f->n_vocab * sizeof *logits);
                     free(logits);
@@ -141,7 +142,7 @@ static void save_and_restore(void **state) {
     float *expected = reference(f, FULL), *last = malloc(f->n_vocab * sizeof *last);
     ds4_engine *engine = make_engine(f, FULL);
     static const uint32_t cuts[] = {0, 1, 3, 4, 15, 16, 127, 128, 129, 130, 255, 256, 257, 400};
-    for (size_t c = 0; c < sizeof cuts / sizeof cuts[0]; c++) {
+    for (size_t c = 0; c < sizeof cuts / sizeof cuts[0]; c += SLOW ? 4 : 1) {
         ds4_session *live, *restored;
         uint8_t *bytes, *again;
         size_t n_bytes, n_again;
@@ -183,7 +184,7 @@ static void rewind_and_replay(void **state) {
     CHECK_OK(ds4_session_create(engine, 512, &copy, error));
     static const uint32_t ends[] = {120, 259, 420};
     for (size_t e = 0; e < sizeof ends / sizeof ends[0]; e++) {
-        for (uint32_t back = 1; back <= 100; back += SLOW ? 9 : 1) {
+        for (uint32_t back = 1; back <= 100; back += SLOW ? 33 : 1) {
             uint32_t from = ends[e] - back;
             if (ds4_session_length(session) < ends[e])
                 feed(engine, session, f, ds4_session_length(session), ends[e], last);
