@@ -10,8 +10,10 @@ endforeach()
 find_program(NODE node)
 if(NODE AND TARGET ds4-server AND TARGET ds4-gguf)
   set(environment "DS4_SERVER_BINARY=$<TARGET_FILE:ds4-server>" "DS4_GGUF_BINARY=$<TARGET_FILE:ds4-gguf>")
-  if(DS4_SANITIZE)
-    list(APPEND environment "DS4_TEST_SLOWDOWN=10") # all waiting times of the tests
+  if(DS4_SANITIZE MATCHES "thread") # all waiting times of the tests
+    list(APPEND environment "DS4_TEST_SLOWDOWN=30")
+  elseif(DS4_SANITIZE)
+    list(APPEND environment "DS4_TEST_SLOWDOWN=10")
   elseif(CMAKE_SYSTEM_NAME STREQUAL "Linux")
     add_library(slow_open MODULE ${CMAKE_CURRENT_SOURCE_DIR}/api/slow_open.c)
     target_link_libraries(slow_open PRIVATE ${CMAKE_DL_LIBS})
