@@ -36,12 +36,6 @@ static inline uint32_t ds4_load_u32(const uint8_t *p) {
     return v;
 }
 
-static inline uint64_t ds4_load_u64(const uint8_t *p) {
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
 static inline float ds4_bits_to_f32(uint32_t bits) {
     float v;
     memcpy(&v, &bits, sizeof v);

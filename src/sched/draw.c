@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "chat/control.h"
 #include "sample/sampler.h"
 #include "tokenizer/tokenizer.h"
 
@@ -16,24 +17,15 @@ struct ds4_draw {
     ds4_sampler *sampler;
 };
 
-/* Control tokens that mean something in an answer. <|User|> ends a turn as the end-of-sentence
- * token does. */
-static bool is_meaningful(const ds4_special_ids *special, int32_t id) {
-    return id == special->eos || id == special->user || id == special->think ||
-           id == special->think_end || id == special->dsml;
-}
-
 ds4_status ds4_ban_set_create(const ds4_model *model, ds4_ban_set **out, ds4_error *error) {
     const ds4_tokenizer *tokenizer = ds4_model_get_tokenizer(model);
-    const ds4_special_ids *special = ds4_tokenizer_special_ids(tokenizer);
     size_t n_vocab = ds4_model_get_info(model)->n_vocab, n_words = (n_vocab + 63) / 64;
     size_t n_bytes = sizeof(ds4_ban_set) + n_words * sizeof(uint64_t);
     ds4_ban_set *set = calloc(1, n_bytes);
     if (set == NULL) return ds4_fail_memory(error, n_bytes, "the set of banned tokens");
     set->n_vocab = n_vocab;
     for (size_t i = 0; i < n_vocab; i++) {
-        int32_t id = (int32_t)i;
-        if (!ds4_tokenizer_is_ordinary(tokenizer, id) && !is_meaningful(special, id))
+        if (ds4_control_is_banned(tokenizer, (int32_t)i))
             set->words[i / 64] |= (uint64_t)1 << (i % 64);
     }
     *out = set;

@@ -581,7 +581,3 @@ void ds4_sched_get_status(ds4_sched *sched, ds4_sched_status *status) {
     *status = sched->status;
     pthread_mutex_unlock(&sched->mutex);
 }
-
-const ds4_engine_options *ds4_sched_engine_options(const ds4_sched *sched) {
-    return ds4_engine_get_options(sched->engine);
-}

@@ -92,6 +92,5 @@ void ds4_sched_job_release(ds4_sched_job *job);
 void ds4_sched_drain(ds4_sched *sched, double seconds);
 
 void ds4_sched_get_status(ds4_sched *sched, ds4_sched_status *status);
-const ds4_engine_options *ds4_sched_engine_options(const ds4_sched *sched);
 
 #endif

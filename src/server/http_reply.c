@@ -275,10 +275,6 @@ static bool read_flag(const ds4_http_reply *reply, const bool *flag) {
     pthread_mutex_unlock(mutex);
     return value;
 }
-
-bool ds4_http_reply_started(const ds4_http_reply *reply) {
-    return read_flag(reply, &reply->started);
-}
 bool ds4_http_reply_gone(const ds4_http_reply *reply) {
     return read_flag(reply, &reply->gone);
 }

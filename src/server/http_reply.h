@@ -48,7 +48,6 @@ void ds4_http_reply_start_stream(ds4_http_reply *reply);
 void ds4_http_reply_write(ds4_http_reply *reply, const char *bytes, size_t n);
 void ds4_http_reply_finish(ds4_http_reply *reply);
 
-bool ds4_http_reply_started(const ds4_http_reply *reply); /* a head was written */
 bool ds4_http_reply_gone(const ds4_http_reply *reply);
 /* More bytes wait for the client than the output limit allows. */
 bool ds4_http_reply_stalled(const ds4_http_reply *reply);
