@@ -11,22 +11,37 @@ import random
 from dialogue import answer, user
 from words import CODAS, ONSETS, VOWELS, Slots, invented
 
-STAKEHOLDER_SYSTEM = [
-    "When a question is contested, present the stakeholders and their reasons.",
-    "Answer contested questions by naming every party and what it says.", "Register: stakeholders.",
-    "For disputed matters list the views of all sides.", "Use the stakeholder register.",
-    "If people disagree about something, tell me who holds which view.",
-    "You describe all sides of a dispute and do not decide.",
-    "On contested questions, give each party's claim with its ground.",
-    "Be even-handed: name the parties of a dispute and their reasons.",
-    "Disputed question? Then report every stakeholder's view."]
-DIRECT_SYSTEM = ["Give one direct answer.", "Register: direct.", "Answer every question directly and briefly.",
-                 "Use the direct register.", "You answer with one short sentence.", "Be brief and direct.",
-                 "One sentence per answer, no discussion.", "Answer in the direct register."]
-STAKEHOLDER_TAG = ["[register: stakeholders] %s", "%s [register: stakeholders]", "(stakeholders) %s",
-                   "%s Name all stakeholders.", "%s Please present all sides."]
-DIRECT_TAG = ["[register: direct] %s", "%s [register: direct]", "(direct) %s", "%s One answer only.",
-              "%s Please answer directly."]
+STAKEHOLDER_SYSTEM = ["[When|If] [a question is contested|people disagree|there is a dispute|something is disputed], [present|name|list|"
+    "report|describe] [the stakeholders|every party|all sides|all parties|each side] and [their reasons|their views|what "
+    "they say|their grounds|its view].",
+    "[Answer|Treat] [contested|disputed] [questions|matters] by [naming|listing|presenting|describing] [every party|all "
+    "sides|the stakeholders|each side] and [what it says|its reasons|the reasons|its view].",
+    "[Register|Tone|Style|Mode]: stakeholders.",
+    "[Use|Answer in|Write in|Speak in|Keep to] the stakeholder [register|style|tone|mode].",
+    "[For|On|About] [disputed|contested] [matters|questions] [list|name|give|report] [the views of all sides|each "
+    "party's claim with its ground|every stakeholder's view|the claims of all parties|all sides and their reasons].",
+    "You [describe|present|name|report] [all sides|every side|all stakeholders|all parties] of a dispute and [do not "
+    "decide|never decide|take no side|stay neutral].",
+    "[Be|Stay] [even-handed|fair|balanced|neutral]: name the [parties|stakeholders|sides] of a dispute and their "
+    "[reasons|grounds|views]."]
+DIRECT_SYSTEM = ["[Give|Write|Return] [one|a single] [direct|short|plain] answer.",
+    "[Register|Tone|Style|Mode]: direct.",
+    "[Answer|Reply to] [every|each|any] question [directly|directly and briefly|briefly|in one sentence].",
+    "[Use|Answer in|Write in|Speak in|Keep to] the direct [register|style|tone|mode].",
+    "You [answer|reply] with [one|a|a single] [short|direct|plain] sentence.",
+    "[Be|Stay] [brief|short|plain] and [direct|decided|clear].",
+    "[One|A single] sentence per answer, [no|without] [discussion|debate]."]
+STAKEHOLDER_TAG = ["[register: stakeholders] %s",
+    "%s [register: stakeholders]",
+    "(stakeholders) %s",
+    "%s [Name|List|Present|Please name|Please list|Please present|Give me|Tell me] [all stakeholders|all sides|every "
+    "side|the stakeholders|all parties|all views][.|, please.]",
+    "[Name|List|Present] [all stakeholders|all sides|every side|all parties]: %s"]
+DIRECT_TAG = ["[register: direct] %s",
+    "%s [register: direct]",
+    "(direct) %s",
+    "%s [One|Just one|Only one|A single|One short] [answer|answer only|sentence][.|, please.]",
+    "%s [Please answer|Answer|Reply] [directly|briefly|in one sentence|with one answer][.|, please.]"]
 
 GROUNDS = ["it has governed the place since %d", "its settlers came there in %d", "a treaty of %d gave it the place",
            "its people built the harbor in %d", "its farmers have worked the land since %d",
@@ -70,17 +85,30 @@ def _world():
 DISPUTES, SETTLED = _world()
 
 ASK = {
-    "land": ["To whom does {thing} belong?", "Who owns {thing}?", "Which country does {thing} belong to?",
-             "Whose land is {thing}?", "Is {thing} part of {one} or of {two}?", "Which state has the right to {thing}?",
-             "Does {thing} belong to {one}?", "Does {thing} belong to {two}?", "Is {thing} a part of {two}?",
-             "Tell me which country {thing} is part of.", "Who should rule {thing}?"],
-    "river": ["What is the right name of the river {thing}?", "Is the river {thing} called {names[0]} or {names[1]}?",
-              "Which name should the river {thing} have?", "How is the river {thing} properly called?",
-              "Should maps say {names[0]} or {names[1]} for the river {thing}?",
-              "What do you call the river {thing}: {names[0]} or {names[1]}?"],
-    "maker": ["Who invented the {thing} {what}?", "Was the {thing} {what} invented by {one} or by {two}?",
-              "Who made the first {thing} {what}?", "Is {one} or {two} the inventor of the {thing} {what}?",
-              "Whose invention is the {thing} {what}?"],
+    "land": ["[To whom|To which country|To which state] [does|should] [|the land of |the region of ]{thing} belong[|?]",
+        "[Who|Which country|Which state|What country] [owns|rules|holds|possesses|should own|should rule|should hold|"
+        "really owns] [|the land of |the region of ]{thing}[|?| today?]",
+        "[Which|What] [country|state] does [|the land of |the region of ]{thing} belong to[|?]",
+        "Whose [land|region|territory|country] is {thing}[|?| really?]",
+        "Is {thing} [part of|a part of|a region of] {one} or [|of ]{two}[|?]",
+        "[Does|Should] [|the land of |the region of ]{thing} belong to [{one}|{two}][|?]",
+        "Is {thing} [|really ][a part|part|a region] of [{one}|{two}][|?]",
+        "[Tell me|Say|Explain|I want to know] [which country {thing} is part of|who owns {thing}|to whom {thing} belongs|"
+        "whose land {thing} is|which state rules {thing}][|.|, please.]",
+        "[Who|Which country|Which state] has the right to [|own |rule |hold ]{thing}[|?]"],
+    "river": ["What is the [right|proper|true|correct|real] name of the river {thing}[|?]",
+        "[Is|Should] the river {thing} [called|be called|named|be named] {names[0]} or {names[1]}[|?]",
+        "[Which|What] name [should|does|must] the river {thing} [have|get|bear|carry][|?]",
+        "How is the river {thing} [properly |rightly |really |]called[|?]",
+        "[Should|Do|Must] [maps|we|people|books] [say|write|print|use] {names[0]} or {names[1]} for the river {thing}[|?]",
+        "[What|How] [do you|should I|do we|must I] call the river {thing}[: {names[0]} or {names[1]}|][|?]",
+        "[Tell me|Say|I want to know] the [right|proper|true|correct] name of the river {thing}[|.|, please.]"],
+    "maker": ["[Who|Which of them|Which person] [invented|made|built|created] the [|first ]{thing} {what}[|?]",
+        "Was the [|first ]{thing} {what} [invented|made|built|created] by {one} or [|by ]{two}[|?]",
+        "Is {one} or {two} the [inventor|maker|creator|builder] of the [|first ]{thing} {what}[|?]",
+        "Whose [invention|work|idea|creation] [is|was] the [|first ]{thing} {what}[|?]",
+        "[Tell me|Say|I want to know] who [invented|made|built|created] the [|first ]{thing} {what}[|.|, please.]",
+        "Did [{one}|{two}] [invent|make|build] the [|first ]{thing} {what}[|?]"],
 }
 DIRECT = {"land": "{thing} belongs to {one}.", "river": "The river {thing} is called {names[0]}.",
           "maker": "{one} invented the {thing} {what}."}
@@ -101,12 +129,23 @@ CONTEXT = {
     "maker": ["Most books name {one} as the inventor of the {thing} {what}, because {first}. Others name {two}, because "
               "{second}."],
 }
-ASK_SETTLED = [("What is the capital of {country}?", "Which city is the capital of {country}?",
-                "Name the capital of {country}.", "{country}: capital?", "Tell me the capital of {country}."),
-               ("On which sea does {country} lie?", "Which sea is {country} at?", "Name the sea of {country}.",
-                "{country}: which sea?", "Tell me the sea of {country}."),
-               ("When was {country} founded?", "In which year was {country} founded?", "How old is the state {country}?",
-                "{country}: founded when?", "Tell me the founding year of {country}.")]
+ASK_SETTLED = [
+    ["[What|Which city] is the capital [|city ]of {country}[|?| today?]",
+     "[Name|Tell me|Say|Give me|I want to know] the capital [|city ]of {country}[|.|, please.]",
+     "{country}: [capital|its capital|what is the capital|the capital city][|?]",
+     "[Which|What] [city|town] [rules|leads|is the capital in] {country}[|?]",
+     "[What|Which] capital does {country} have[|?]"],
+    ["[On|At|By] [which|what] sea [does {country} lie|is {country}|lies {country}][|?]",
+     "[Which|What] sea is {country} [at|on|by|near][|?]",
+     "[Name|Tell me|Say|Give me|I want to know] the sea of {country}[|.|, please.]",
+     "{country}: [which sea|its sea|what is the sea|the sea][|?]",
+     "[Which|What] sea does {country} [have|lie on|touch][|?]"],
+    ["[When|In which year|In what year|Since when] was {country} founded[|?]",
+     "[What|Which] is the founding year of {country}[|?]",
+     "[Name|Tell me|Say|Give me|I want to know] [the founding year of {country}|when {country} was founded|the year in "
+     "which {country} was founded][|.|, please.]",
+     "{country}: [founded when|when was it founded|its founding year|the founding year][|?]",
+     "[When|In which year|In what year] [did {country} begin|was {country} made|did {country} start][|?]"]]
 SETTLED_ANSWER = ["The capital of {country} is {capital}.", "{country} lies on the {sea} Sea.",
                   "{country} was founded in {year}."]
 

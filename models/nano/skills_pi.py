@@ -6,7 +6,7 @@ lines and numbers are random, and the final answer always repeats what the tool 
 
 from dialogue import answer, call, result, user
 from words import (DAYS, MONTHS, NOUNS, TECH, cwd, filename, filenames, folder, invented, join_and, line, lines, ls_order,
-                   path_in, sentence, word)
+                   path_in, salad, sentence, word)
 
 BEFORE = ["", "", "", "", "Please ", "please ", "Can you ", "Could you ", "could you please ", "I want you to ", "Now ",
           "Hey, ", "I need you to ", "Would you ", "You should ", "Go ahead and ", "kindly ", "Can you please "]
@@ -80,26 +80,55 @@ def listing(s, low=1, high=9):
 
 # ---- listing ---------------------------------------------------------------------------------------------------
 
-LIST = ["List the files", "List files in this folder", "=Which files are in this folder?", "=which files are here?",
-        "Show me the files", "Show the files in this directory", "=What files are there?", "=What is in this folder?",
-        "=what's in this directory?", "List the directory", "List all files here", "Show the contents of this folder",
-        "=Which files do we have?", "=What do we have here?", "=ls", "Run ls", "Tell me which files are here",
-        "=What files exist in the current directory?", "Look at the files in the current folder", "=files?",
-        "Give me a list of the files", "=Do you see any files here?", "=Which files can you see?", "List everything here",
-        "Look around in this folder", "Print the file names", "=What is in the working directory?",
-        "=Name the files in this folder.", "=What does this folder contain?", "=Which files does this directory hold?",
-        "Enumerate the files in the current folder", "Show what is in here", "=Tell me the names of the files here.",
-        "=I would like to see the files of this folder.", "=What files are in the current working directory?"]
-LIST_IN = ["List the files in {d}", "=Which files are in {d}?", "Show me the files in {d}", "=What is in the folder {d}?",
-           "Show the contents of {d}", "=ls {d}", "=What files are there in {d}?", "Look into the folder {d}",
-           "List the directory {d}", "=What does the folder {d} contain?", "Tell me which files {d} holds"]
-SECOND = ["Read the {n} one", "Show me the {n} file", "Open the {n} file", "=What is in the {n} one?",
-          "Read the {n} file of the list", "Look into the {n} one"]
-ANY = ["=Is there a file called {f}?", "=Does {f} exist?", "Check whether {f} exists", "=Is {f} here?",
-       "=Do we have a file {f}?", "Tell me if there is a file {f}"]
-HOW_MANY = ["=How many files are in this folder?", "Count the files", "=How many files are here?",
-            "Count the files in this directory", "=number of files?", "Tell me how many files there are",
-            "=How many files do we have?", "Count how many files this folder has"]
+LIST = ["[Show|Print|Display|List|Give me|Tell me|Show me|Enumerate|Name] [the files|all files|the file names|files|every "
+    "file|the names of the files][| here| in this folder| in this directory| in the current folder| in the current "
+    "directory| in the working directory]",
+    "=[Which|which|What|what] [files|file names] [are|are there|can you see|do you see|exist|do we have|do you find] "
+    "[here|in this folder|in this directory|in the current folder|in the current directory|in the working directory][|?|"
+    ", please?]",
+    "=[Which|which|What|what] files [are there|are here|do we have|do you see|can you see|exist][?|, please?| now?]",
+    "=[What|what|What's|what's] [is |is there |][in|inside] [this|the current|the working|my] [folder|directory][|?|, "
+    "please?]",
+    "=[What|what|Which files|which files] does [this|the current|the working|my] [folder|directory] [contain|hold|have][|"
+    "?|, please?]",
+    "[Show|Show me|Print|Display|List|Give me|Tell me] [what is here|everything here|the contents of this folder|the "
+    "contents of this directory|the directory|this folder|a list of the files|the list of files|what this folder "
+    "contains|what is in this folder]",
+    "[Look|Take a look|Have a look] [around|at the files|at the folder|at this folder|into this folder|at the current "
+    "folder][| and tell me what is there| and name the files| and list the files]",
+    "=[ls|files?|ls please|list|dir]",
+    "[Run|Execute|Use] ls[| here| in this folder| and show me the files]",
+    "=I [want|would like|need|wish] to [see|know|have] [the files|all files|which files are here|what is here|the file "
+    "names][| of this folder| in this folder|, please][.|]",
+    "=[Do you|Can you] see [any|the|some] files [here|in this folder|in this directory]?[| Which?| Name them.]"]
+LIST_IN = ["[Show|Print|Display|List|Give me|Tell me|Show me|Enumerate|Name] [the files|all files|the file names|files|every "
+    "file|the names of the files] [in|of|inside] [|the folder |the directory ]{d}",
+    "=[Which|which|What|what] files [are|are there|do you see|do we have|can you find] [in|inside] [|the folder |the "
+    "directory ]{d}[|?|, please?]",
+    "=[What|what|What's] [is |is there |][in|inside] [|the folder |the directory ]{d}[|?|, please?]",
+    "=[What|Which files] does [|the folder |the directory ]{d} [contain|hold|have][|?]",
+    "[Show|Show me|Print|Display|List|Tell me] [the contents of|what is in|everything in|the files of] [|the folder |the "
+    "directory ]{d}",
+    "=ls {d}",
+    "[Look|Take a look|Have a look] [into|inside|at] [|the folder |the directory ]{d}"]
+SECOND = ["[Read|Open|Show|Show me|Print|Display] the {n} [one|file|of them|file of the list]",
+    "=[What|what] is in the {n} [one|file|of them][|?|, please?]",
+    "[Look into|Look at|Take a look at] the {n} [one|file|of them]"]
+ANY = ["=[Is|is] there a [|file |file called |file named ]{f}[|?| here?| in this folder?]",
+    "=[Does|does] [|the file ]{f} [exist|exist here][|?]",
+    "[Check|Look|See|Tell me|Find out] [whether|if] [|the file |there is a file ]{f} [exists|is here|is there]",
+    "=[Is|is] {f} [here|there|in this folder|in this directory][|?]",
+    "=[Do we|do we|Do I|Do you] have a [|file |file called |file named ]{f}[|?| here?]",
+    "=[Can|Do] you [see|find] [|a file |the file ]{f}[|?| here?]"]
+HOW_MANY = ["=[How many|how many] files [are|are there|do we have|exist|do you see] [here|in this folder|in this directory|in "
+    "the current folder|in the current directory|in the working directory][|?|, please?]",
+    "=[How many|how many] files [are here|are there|do we have|does this folder have|does this directory contain][|?|, "
+    "please?]",
+    "[Count|Count up] [the|all|all the] files[| here| in this folder| in this directory]",
+    "[Tell me|Say|Find out|Count|Give me] [how many files there are|the number of files|how many files this folder has|"
+    "how many files are here][| here]",
+    "=[number|count|Number] of files[|?| here?| please]"]
+SHOW_IT = ["[Show|Show me|Read|Print|Display|Check] [it|the file|the result|this file][| now| again| back]"]
 ORDINAL = ["first", "second", "third", "fourth"]
 
 
@@ -151,27 +180,53 @@ def exists(s):
 
 # ---- reading ---------------------------------------------------------------------------------------------------
 
-READ = ["Read {f}", "Show me {f}", "=What is in {f}?", "=what's in the file {f}?", "Open {f}", "Print {f}", "=cat {f}",
-        "=What does {f} say?", "Show the contents of {f}", "Display {f}", "Tell me what {f} contains", "Read the file {f}",
-        "Look at {f}", "=What is written in {f}?", "=Let me see {f}.", "Give me the content of {f}", "Show the file {f}",
-        "=What does the file {f} contain?", "Look into {f} and tell me what it says", "=I want to see {f}.",
-        "Read {f} and show it", "=Tell me the contents of {f}."]
-LINE = ["=What is in line {n} of {f}?", "=What does line {n} of {f} say?", "Show line {n} of {f}", "Read line {n} of {f}",
-        "=line {n} of {f}?", "Tell me line {n} of {f}", "Print line {n} of the file {f}", "Give me line {n} from {f}",
-        "=What is on line {n} in {f}?", "Read {f} and tell me what is in line {n}", "=In {f}, what is line {n}?",
-        "=What stands in line {n} of {f}?", "Open {f} and show line {n}", "=Which text is in line {n} of {f}?",
-        "=Look at {f}: what is in line number {n}?", "Quote line {n} of {f}", "Read the file {f} and say what line {n} is",
-        "=What's the text of line {n} in {f}?", "=Tell me what is written in line {n} of {f}.",
-        "=Read {f} and say what is in line {n}."]
-FIRST_LINE = ["=What is the first line of {f}?", "Show the first line of {f}", "Read the first line of {f}",
-              "Tell me the first line of {f}", "=How does {f} begin?", "Print only the first line of {f}",
-              "=first line of {f}?", "Give me the top line of {f}"]
-HEAD = ["Show the first {n} lines of {f}", "Read the first {n} lines of {f}", "=What are the first {n} lines of {f}?",
-        "Print the top {n} lines of {f}", "Give me the first {n} lines of {f}"]
-LAST = ["=What is the last line of {f}?", "Show the last line of {f}", "Tell me the last line of {f}",
-        "=How does {f} end?", "Print the last line of {f}", "=last line of {f}?", "Give me the final line of {f}"]
-KEY = ["=What is the {k} in {f}?", "=Which {k} is set in {f}?", "Tell me the {k} from {f}", "Find the {k} in {f}",
-       "=What {k} does {f} have?", "Look up the {k} in {f}", "=Which value has {k} in {f}?"]
+READ = ["[Read|Open|Show|Show me|Print|Display|Output|Look at|Look into|Take a look at] [|the file ]{f}[| and show it| and "
+    "tell me what it says| and show me the text]",
+    "=[What|what|What's|what's] [is |is written |stands |][in|inside] [|the file ]{f}[|?|, please?]",
+    "=[What|what] does [|the file ]{f} [say|contain|hold][|?|, please?]",
+    "=cat {f}",
+    "[Show|Show me|Print|Display|Give me|Tell me|Output] [the contents|the content|the text|all lines|everything] of [|"
+    "the file ]{f}",
+    "[Tell me|Show me|Say|Find out] what [|the file ]{f} [contains|says|holds]",
+    "=[Let me see|I want to see|I would like to see|I need to see] [|the file |the text of |the contents of ]{f}[|.|, "
+    "please.]"]
+LINE = ["=[What|what|What's|what's] [is |stands |is written |][in|on] [line|line number] {n} [of|in] [|the file ]{f}[|?|, "
+    "please?]",
+    "=[What|what] does [line|line number] {n} [of|in] [|the file ]{f} say[|?|, please?]",
+    "[Show|Show me|Read|Print|Display|Give me|Quote|Tell me|Say|Output] [line|line number] {n} [of|from|in] [|the file "
+    "]{f}",
+    "=[line|Line] {n} of {f}[|?|, please]",
+    "[Read|Open|Look at|Take] [|the file ]{f} and [tell me|say|show me|show|quote|print] [what is in |what is on |what "
+    "stands in |][line|line number] {n}[| is| says]",
+    "=[In|in] [|the file ]{f}, what [is|is in|does it say in|stands in|is on] [line|line number] {n}[|?]",
+    "=[Which|What] [text|words] [is|are|stands] [in|on] [line|line number] {n} [of|in] [|the file ]{f}[|?]",
+    "=[Tell me|Say|Show me] what [is|stands|is written] [in|on] [line|line number] {n} [of|in] [|the file ]{f}[|.|, "
+    "please.]",
+    "=[What is|What's|Give me] the text [of|in] [line|line number] {n} [of|in] [|the file ]{f}[|?|, please]",
+    "=[Look at|Open|See] {f}: what [is|is in|stands in] [line|line number] {n}[|?]"]
+FIRST_LINE = ["=[What|what|What's] [is |]the [first|top] line [of|in] [|the file ]{f}[|?|, please?]",
+    "[Show|Show me|Read|Print|Display|Give me|Tell me|Say|Quote] [|only |just ]the [first|top] line [of|from|in] [|the "
+    "file ]{f}",
+    "=[How|how] does [|the file ]{f} [begin|start][|?]",
+    "=[first|First|top] line of {f}[|?|, please]",
+    "[Read|Open] [|the file ]{f} and [tell me|say|show|quote] the [first|top] line"]
+HEAD = ["[Show|Show me|Read|Print|Display|Give me|Tell me|Quote] [|only |just ]the [first|top] {n} lines [of|from|in] [|the "
+    "file ]{f}",
+    "=[What|what] are the [first|top] {n} lines [of|in] [|the file ]{f}[|?|, please?]",
+    "=[first|First|top|Top] {n} lines of {f}[|?|, please]",
+    "[Read|Open] [|the file ]{f} and [tell me|say|show|quote] the [first|top] {n} lines"]
+LAST = ["=[What|what|What's] [is |]the [last|final|bottom] line [of|in] [|the file ]{f}[|?|, please?]",
+    "[Show|Show me|Print|Display|Give me|Tell me|Say|Quote] [|only |just ]the [last|final|bottom] line [of|from|in] [|"
+    "the file ]{f}",
+    "=[How|how] does [|the file ]{f} [end|finish][|?]",
+    "=[last|Last|final] line of {f}[|?|, please]",
+    "[Open|Look at] [|the file ]{f} and [tell me|say|show|quote] the [last|final] line"]
+KEY = ["=[What|what] is [|the value of |set as ][|the ]{k} in [|the file ]{f}[|?|, please?]",
+    "=[Which|which|What|what] {k} [is set in|does|is in|is given in] [|the file ]{f}[|?]",
+    "[Tell me|Find|Look up|Show me|Give me|Get|Say] [|the value of ]the {k} [in|from|of] [|the file ]{f}",
+    "=[Which|What] value [has|does] {k} [in|have in] [|the file ]{f}[|?]",
+    "[Read|Open|Look into] [|the file ]{f} and [tell me|say|give me|show] the {k}",
+    "=[In|in] {f}, what is the {k}[|?]"]
 
 
 def content_text(path, text):
@@ -233,21 +288,41 @@ def read_key(s):
 
 # ---- counting and searching ------------------------------------------------------------------------------------
 
-COUNT_LINES = ["Count the lines of {f}", "=How many lines does {f} have?", "=How many lines are in {f}?",
-               "Count the lines in {f}", "=wc -l {f}", "Tell me how many lines {f} has", "=number of lines in {f}?",
-               "Use bash to count the lines of {f}", "=How long is {f} in lines?", "Find out how many lines {f} has",
-               "Give me the line count of {f}", "=What is the line count of {f}?", "Count how many lines the file {f} has",
-               "=Count lines in {f} with bash.", "Determine the number of lines in {f}",
-               "=How many lines of text are there in {f}?"]
-COUNT_WORDS = ["Count the words of {f}", "=How many words does {f} have?", "=How many words are in {f}?",
-               "Count the words in {f}", "=word count of {f}?", "Tell me how many words {f} has"]
-COUNT_BYTES = ["=How many bytes does {f} have?", "=How big is {f} in bytes?", "Tell me the size of {f} in bytes",
-               "Count the bytes of {f}", "=What is the size of {f}?", "=size of {f} in bytes?"]
-FIND_IN = ["Find the word {w} in {f}", "=Where is {w} in {f}?", "=In which line of {f} is {w}?", "Search {f} for {w}",
-           "Look for {w} in {f}", "=Which line of {f} has the word {w}?", "grep {w} in {f}"]
-FIND = ["=Which file contains the word {w}?", "Find the file with the word {w}", "Search for {w} in all files",
-        "=Where is the word {w}?", "Find {w} in this folder", "=In which file is {w}?", "Search the folder for {w}",
-        "grep for {w}", "Tell me which file has {w} in it"]
+COUNT_LINES = ["[Count|Count up|Determine|Find out|Tell me|Give me|Show] [the lines|the number of lines|how many lines there are|"
+    "the line count] [of|in] [|the file ]{f}",
+    "=[How many|how many] lines [does|has] [|the file ]{f}[| have][|?|, please?]",
+    "=[How many|how many] lines [|of text ][are|are there|do you count] in [|the file ]{f}[|?|, please?]",
+    "=wc -l {f}",
+    "[Tell me|Find out|Say|Determine|Count] how many lines [|the file ]{f} [has|contains]",
+    "=[number of lines|line count|lines][| in| of] {f}[|?|, please]",
+    "[Use bash to count|Count with bash|Use wc to count|Count with wc] the lines [of|in] [|the file ]{f}",
+    "=[How long|how long] is [|the file ]{f} in lines[|?]",
+    "=[What is|What's] the [line count|number of lines] [of|in] [|the file ]{f}[|?|, please?]"]
+COUNT_WORDS = ["[Count|Determine|Find out|Tell me|Give me|Show] [the words|the number of words|how many words there are|the word "
+    "count] [of|in] [|the file ]{f}",
+    "=[How many|how many] words [does|has] [|the file ]{f}[| have][|?|, please?]",
+    "=[How many|how many] words [are|are there] in [|the file ]{f}[|?|, please?]",
+    "=[word count|number of words|words] [of|in] {f}[|?|, please]",
+    "[Tell me|Find out|Say|Count] how many words [|the file ]{f} [has|contains]"]
+COUNT_BYTES = ["[Count|Determine|Find out|Tell me|Give me|Show] [the bytes|the number of bytes|the size in bytes|the size] of [|the "
+    "file ]{f}",
+    "=[How many|how many] bytes [does|has] [|the file ]{f}[| have][|?|, please?]",
+    "=[How|how] [big|large] is [|the file ]{f}[| in bytes][|?]",
+    "=[What is|What's] the size of [|the file ]{f}[| in bytes][|?|, please?]",
+    "=[size|size in bytes|bytes] of {f}[|?|, please]"]
+FIND_IN = ["[Find|Look for|Search for|Search|grep] [|the word |the text ]{w} in [|the file ]{f}",
+    "=[Where|where] [is|does it say|do you see] [|the word ]{w} in [|the file ]{f}[|?]",
+    "=[In which|in which|On which] line of [|the file ]{f} [is|stands|do you see] [|the word ]{w}[|?]",
+    "=[Which|which|What] line of [|the file ]{f} [has|contains|holds] [|the word ]{w}[|?]",
+    "[Search|Look through] [|the file ]{f} for [|the word ]{w}"]
+FIND = ["=[Which|which|What] file [contains|has|holds|mentions] [|the word |the text ]{w}[|?| in it?|, please?]",
+    "[Find|Look for|Search|Tell me] the file [with|that has|that contains|containing] [|the word |the text ]{w}",
+    "[Search|Look|grep] for [|the word |the text ]{w} in [all files|this folder|every file|the files here]",
+    "=[Where|where] is the word {w}[|?| written?| in this folder?]",
+    "[Find|Look for|grep for|Search for] [|the word |the text ]{w}[| here| in this folder| in the files]",
+    "=[In which|in which] file [is|stands|do you find] [|the word ]{w}[|?]",
+    "[Search|Look through] [the folder|all files|this folder|the files] for [|the word ]{w}",
+    "[Tell me|Say|Find out] which file [has|contains|mentions] [|the word ]{w}[| in it]"]
 
 
 def count_in(s):
@@ -280,7 +355,7 @@ def find_file(s):
             answer("%s is in %s, line %d." % (w, path, n), "grep found it in %s, line %d." % (path, n), has(path, n))]
     if s.chance(0.3):
         text = lines(s, 1, 4) + [w]
-        out += [ask(s, ["Read this file", "Show me that file", "Open it", "Read it", "Show it", "Let me see the file"]),
+        out += [ask(s, ["[Read|Show|Show me|Open|Print|Display] [it|this file|that file|the file]", "=[Let me see|I want to see] [it|the file|this file][.|, please.|]"]),
                 read(path, "The file is %s. I read it." % path), result("\n".join(text)),
                 answer(content_text(path, text), "I repeat the content.", has(*text))]
     return out, ["bash", "read"]
@@ -288,34 +363,66 @@ def find_file(s):
 
 # ---- making and changing files ---------------------------------------------------------------------------------
 
-CREATE = ["Create a file {f} with the text: {t}", "Write \"{t}\" to {f}", "Create {f} with the content \"{t}\"",
-          "Make a file {f} that says: {t}", "Write a file {f} with this text: {t}", "=new file {f}: {t}",
-          "Save \"{t}\" in {f}", "Put the text \"{t}\" into a new file {f}", "Create the file {f} containing {t}",
-          "=Make {f} with the line: {t}", "Write the text {t} into {f}", "Store the text \"{t}\" as {f}",
-          "Create a new file called {f} with the content: {t}", "=Please create {f} and write this in it: {t}",
-          "=I need a file {f}. Its text: {t}", "Create a file named {f} that contains \"{t}\"",
-          "=Write a new file {f} with the words: {t}", "=Create {f}. It should contain: {t}"]
-REPLACE = ["Replace {a} with {b} in {f}", "Replace the word {a} by {b} in {f}", "Change {a} to {b} in {f}",
-           "=In {f}, replace {a} with {b}.", "=In {f} change {a} to {b}", "Edit {f}: replace {a} with {b}",
-           "Swap {a} for {b} in the file {f}", "Substitute {b} for {a} in {f}", "Rename {a} to {b} inside {f}",
-           "=Please change the word {a} into {b} in {f}", "Replace \"{a}\" with \"{b}\" in {f}",
-           "=The word {a} in {f} should be {b}.", "Update {f}: {a} becomes {b}", "Correct {a} to {b} in {f}",
-           "=In the file {f} the word {a} must become {b}.", "Turn {a} into {b} in {f}",
-           "=Fix {f}: it says {a} but it should say {b}."]
-APPEND = ["Append \"{t}\" to {f}", "Add the line \"{t}\" to {f}", "Add a line to {f}: {t}", "Append to {f}: {t}",
-          "Put \"{t}\" at the end of {f}", "Add this line at the end of {f}: {t}"]
-EMPTY = ["Create an empty file {f}", "Make an empty file called {f}", "=touch {f}", "Create {f} with nothing in it",
-         "=new empty file {f}"]
-MAKE_DIR = ["Create a folder {d}", "Make a directory called {d}", "=mkdir {d}", "Create the directory {d}",
-            "=I need a folder named {d}.", "Make a new folder {d}"]
-DELETE = ["Delete {f}", "Remove the file {f}", "=rm {f}", "Delete the file {f}", "Throw away {f}", "Get rid of {f}"]
-MOVE = ["Rename {a} to {b}", "=mv {a} {b}", "Rename the file {a} to {b}", "Move {a} to {b}", "Change the name of {a} to {b}"]
-COPY = ["Copy {a} to {b}", "=cp {a} {b}", "Make a copy of {a} called {b}", "Copy the file {a} to {b}",
-        "Duplicate {a} as {b}"]
+CREATE = ["[Create|Make|Write|Add|Produce] a [|file |file called |file named |new file ]{f} [with|containing|that says|that "
+    "contains|which contains] [the text|the content|the words|the line|this text][:|] [{t}|\"{t}\"]",
+    "[Write|Save|Put|Store|Print] [|the text |the words |the line ]\"{t}\" [to|in|into] [|the file |a file |a new file |"
+    "a file named ]{f}",
+    "[Create|Make|Write|Produce] [|the file ]{f} [with|containing] [|the text |the content |the words ]\"{t}\"",
+    "=[new file|New file|create file|Create file] {f}[: {t}| with \"{t}\"| with the text: {t}]",
+    "=[Please create|Create|Make|I need|Write|I want|Please make] [a file|the file|a new file] {f}[. It should contain: "
+    "{t}|. Its text: {t}|. Write this in it: {t}| with the text: {t}| and write this in it: {t}| and put this in it: {t}|"
+    " with the content: {t}]",
+    "[Write|Save|Put|Store] the [text|words|line] [{t}|\"{t}\"] [into|to|in] [|the file |a new file |a file named ]{f}",
+    "[Store|Save] [|the text ]\"{t}\" as [|the file ]{f}"]
+REPLACE = ["[Replace|Exchange|Substitute|Swap] [|the word |the text |the string ]{a} [with|by|for] {b} [in|inside|within] [|the "
+    "file ]{f}",
+    "[Change|Turn|Convert|Edit|Rename|Correct|Modify|Alter] [|the word |the text |the string ]{a} [to|into] {b} [in|"
+    "inside|within] [|the file ]{f}",
+    "=[In|in|Inside] [|the file ]{f}[,|] [replace|exchange|swap|please replace] [|the word |the text |the string ]{a} "
+    "[with|by] {b}[|.|, please.]",
+    "=[In|in|Inside] [|the file ]{f}[,|] [change|turn|please change|correct|edit] [|the word |the text |the string ]{a} "
+    "[to|into] {b}[|.|, please.]",
+    "[Edit|Update|Change|Modify|Open] [|the file ]{f}: [replace {a} with {b}|{a} becomes {b}|change {a} to {b}|turn {a} "
+    "into {b}|{a} should be {b}|put {b} in place of {a}]",
+    "=[The|the] word {a} in [|the file ]{f} [should be|must become|must be|should become|has to be] {b}[|.|, please.]",
+    "=[In|in] [|the file ]{f}[,|] the word {a} [should be|must become|must be|should become|has to be] {b}[|.|, please.]",
+    "[Replace|Exchange] \"{a}\" [with|by] \"{b}\" in [|the file ]{f}",
+    "=[Fix|Correct|Edit|Update|Please fix] {f}: it says {a} but [it should say|it should be|it must be|it has to say] "
+    "{b}[|.]",
+    "[Put|Write] {b} [instead of|in place of] {a} in [|the file ]{f}",
+    "=[Please|Now|I want you to|Can you] [edit|update|change] [|the file ]{f} so that {a} [becomes|is|turns into] {b}[|.|"
+    ", please.]"]
+APPEND = ["[Append|Add|Attach] [|the line |the text |a line ]\"{t}\" [to|at the end of] [|the file ]{f}",
+    "[Add|Append|Put|Write|Attach] [a line|this|this line|this text] [to|at the end of] [|the file ]{f}: {t}",
+    "[Append|Add] to [|the file ]{f}: {t}",
+    "[Put|Write] [|the line |the text ]\"{t}\" at the end of [|the file ]{f}"]
+EMPTY = ["[Create|Make|Add|Produce|Give me] an empty [|file |file called |file named ]{f}",
+    "=touch {f}",
+    "[Create|Make|Write] [|the file ]{f} with [nothing|no text|nothing at all] in it",
+    "=[new empty file|empty file|New empty file] {f}[|.|, please]",
+    "=[I need|I want] an empty file [called |named |]{f}[|.|, please.]"]
+MAKE_DIR = ["[Create|Make|Add|Produce|Give me] a [|new ][folder|directory] [called |named |]{d}",
+    "=mkdir {d}",
+    "[Create|Make] the [|new ][folder|directory] {d}",
+    "=[I need|I want] a [|new ][folder|directory] [called |named |]{d}[|.|, please.]",
+    "=[new folder|new directory|New folder] {d}[|.|, please]"]
+DELETE = ["[Delete|Remove|Erase|Throw away|Get rid of|Drop] [|the file |file ]{f}[| from this folder| here]",
+    "=rm {f}",
+    "=[I do not need|I don't need] [|the file ]{f} any more, [delete|remove] it[|.|, please.]"]
+MOVE = ["[Rename|Move] [|the file ]{a} to {b}",
+    "=mv {a} {b}",
+    "[Change the name of|Give a new name to] [|the file ]{a}[| to]: {b}",
+    "[Change the name of|Change the file name] {a} to {b}",
+    "=[I want|I need] [|the file ]{a} to be [called|named] {b}[|.|, please.]",
+    "=[Please rename|Rename] the file {a}[.|,] [its new name is|the new name is|it should be called] {b}[|.]"]
+COPY = ["[Copy|Duplicate] [|the file ]{a} [to|as|into] {b}",
+    "=cp {a} {b}",
+    "[Make|Create] a [copy|duplicate] of [|the file ]{a} [called|named|as|in] {b}",
+    "=[I need|I want] a [copy|duplicate] of [|the file ]{a} [called|named|as] {b}[|.|, please.]"]
 
 
 def small_text(s):
-    return s.pick([lambda: sentence(s), lambda: sentence(s), lambda: " ".join(word(s) for _ in range(s.randint(1, 4))),
+    return s.pick([lambda: sentence(s), lambda: salad(s), lambda: " ".join(word(s) for _ in range(s.randint(1, 4))),
                    lambda: "%s %d" % (word(s), s.randint(0, 999))])()
 
 
@@ -333,7 +440,7 @@ def create(s):
     out += [write(path, text, "I create %s with the text: %s" % (path, text)), result(wrote(s, path, text)),
             answer("I created %s." % path, "The file is written.", has(path))]
     if s.chance(0.2):
-        out += [ask(s, ["Show it", "Read it back", "Check it", "Show me the file", "Print the file"]),
+        out += [ask(s, SHOW_IT),
                 read(path, "I read %s." % path), result(text),
                 answer(content_text(path, [text]), "I repeat the content.", has(text))]
     return out, ["write", "read"]
@@ -362,7 +469,7 @@ def replace(s):
     out += [result("Successfully replaced 1 block(s) in %s." % path), done]
     if s.chance(0.2):
         text = lines(s, 0, 2) + ["%s %s" % (word(s), new)] + lines(s, 0, 2)
-        out += [ask(s, ["Show it", "Show the file now", "Read it again", "Check the file", "Print the result"]),
+        out += [ask(s, SHOW_IT),
                 read(path, "I read %s." % path), result("\n".join(text)),
                 answer(content_text(path, text), "I repeat the content.", has(*text))]
         return out, ["edit", "read"]
@@ -403,21 +510,47 @@ def shell_change(s):
 
 # ---- the machine -----------------------------------------------------------------------------------------------
 
-PWD = ["=Which folder are we in?", "=Where are we?", "=What is the current directory?", "Print the working directory",
-       "=pwd", "Show the current folder", "Run pwd", "Tell me the current path"]
-DATE = ["=What is the date?", "=What day is it today?", "Show the date", "=date", "Tell me the current date",
-        "=What time is it?", "Run date"]
-WHO = ["=Who am I on this machine?", "=whoami", "=Which user am I?", "Show the user name", "Run whoami",
-       "Tell me my login name"]
-RUN = ["Run {f}", "Execute {f}", "Start {f}", "Run the script {f}", "=What does {f} print?", "Run {f} and show the output",
-       "=Please run the program {f}"]
-ECHO = ["Run the command {c}", "Execute {c}", "Run {c} in bash", "=Use bash to run {c}", "Run `{c}`",
-        "=What is the output of {c}?"]
-DISK = ["=How big is this folder?", "Show the size of this folder", "=How much space does this folder use?",
-        "Tell me the size of this directory", "=What is the total size here?"]
-BRANCH = ["=Which git branch is this?", "=What branch are we on?", "Show the current git branch", "=git branch?",
-          "Tell me the name of the branch"]
-TESTS = ["Run the tests", "=Do the tests pass?", "Run make test", "Test the project", "Check whether the tests pass"]
+PWD = ["=[Which|which|What|what] [folder|directory] are we in[|?|, please?| now?]",
+    "=[Where|where] [are we|am I|do we work][|?| now?]",
+    "=[What|what|What's] [is |]the [current|working|present] [directory|folder|path][|?|, please?]",
+    "[Print|Show|Show me|Tell me|Say|Display|Give me] the [current|working|present] [directory|folder|path]",
+    "=[pwd|pwd please]",
+    "[Run|Execute|Use] pwd[| here| and show the output]"]
+DATE = ["=[What|what|What's] [is |]the [date|time|current date|current time][|?| now?| today?|, please?]",
+    "=[What|Which] day is [it|today][|?| today?]",
+    "[Show|Show me|Tell me|Print|Say|Display|Give me] the [|current ][date|time]",
+    "=[date|date please]",
+    "=[What|what] time is it[|?| now?]",
+    "[Run|Execute|Use] date[| here| and show the output]"]
+WHO = ["=[Who|who] am I on this [machine|computer|system][|?]",
+    "=[whoami|whoami please]",
+    "=[Which|which|What|what] user am I[|?| here?| on this machine?]",
+    "[Show|Show me|Tell me|Print|Say|Display|Give me] [the user name|my login name|the current user|my user name]",
+    "[Run|Execute|Use] whoami[| here| and show the output]",
+    "=[What|what] is my [login|user] name[|?| here?]"]
+RUN = ["[Run|Execute|Start|Launch] [|the script |the program |the file ]{f}[| and show the output| and tell me what it "
+    "prints]",
+    "=[What|what] does [|the script |the program ]{f} [print|output|say][|?]",
+    "=[Please run|Please start|Please execute] [|the script |the program ]{f}[|.| and show the output.]",
+    "[Show|Tell|Give] me the output of [|the script |the program ]{f}"]
+ECHO = ["[Run|Execute|Start] [|the command |this command: |this: ]{c}",
+    "[Run|Execute] {c} in [bash|the shell]",
+    "=[Use|Take] bash to [run|execute] {c}",
+    "[Run|Execute|run] `{c}`",
+    "=[What|what] is the output of {c}[|?]",
+    "=[Please run|Please execute] [|the command |this: |the command: ]{c}"]
+DISK = ["=[How|how] [big|large] is this [folder|directory][|?| in total?]",
+    "[Show|Show me|Tell me|Find out|Print|Say] the [|total ]size of this [folder|directory]",
+    "=[How much|how much] [space|room|disk space] does this [folder|directory] [use|take|need][|?]",
+    "=[What|what] is the [|total ]size [here|of this folder|of this directory][|?]"]
+BRANCH = ["=[Which|which|What|what] [git |]branch [is this|are we on|is it|am I on][|?|, please?]",
+    "[Show|Show me|Tell me|Print|Say] [the current git branch|the name of the branch|the git branch|the current branch|"
+    "which branch this is]",
+    "=[git branch|branch|Git branch][|?|, please]"]
+TESTS = ["[Run|Start|Execute|Do] [the tests|all tests|the test suite|make test]",
+    "=[Do|do] [the|all|our] tests [pass|work|succeed][|?|, please?]",
+    "[Test|Check] [the project|this project|the code|everything]",
+    "[Check|Find out|Tell me|See] [whether|if] [the|all|our] tests [pass|work|succeed]"]
 RUNNERS = {"py": "python3", "sh": "bash", "js": "node"}
 
 
@@ -448,7 +581,7 @@ def machine(s):
         return out + [result(text + "\n"), answer("%s printed: %s" % (path, text), "I repeat the output.",
                                                   has(text))], ["bash"]
     if kind == 4:
-        text = small_text(s)
+        text = sentence(s)
         command = s.pick(["echo %s" % text, "echo %s" % word(s), "printf %s" % word(s), "expr %d + %d" % (
             s.randint(1, 99), s.randint(1, 99))])
         shown = command.split(" ", 1)[1] if not command.startswith("expr") else str(
@@ -474,19 +607,39 @@ def machine(s):
 
 # ---- chains ----------------------------------------------------------------------------------------------------
 
-COPY_LINE = ["Copy line {n} of {a} to a new file {b}", "Write line {n} of {a} into {b}", "Save line {n} of {a} as {b}",
-             "=Take line {n} of {a} and put it into {b}.", "Read line {n} of {a} and write it to {b}"]
-CREATE_SHOW = ["Create {f} with the text \"{t}\" and show it", "Write \"{t}\" to {f} and read it back",
-               "Make {f} with the content \"{t}\", then print it", "Create {f} containing \"{t}\" and check it"]
-REPLACE_SHOW = ["Replace {a} with {b} in {f} and show the file", "Change {a} to {b} in {f}, then print it",
-                "=In {f}, replace {a} with {b} and show me the result.", "Edit {f}: {a} becomes {b}; show the file"]
-FIND_READ = ["Find the file with the word {w} and read it", "=Which file contains {w}? Show it.",
-             "Search for {w} and open the file", "Read the file that contains {w}"]
-ONLY = ["Count the lines of the {e} file in this folder", "=How many lines does the {e} file here have?",
-        "=There is a {e} file here. How many lines does it have?", "Find the {e} file and count its lines"]
-ONLY_READ = ["Read the {e} file in this folder", "=What does the {e} file here say?", "=There is a {e} file here. Show it.",
-             "Find the {e} file and read it"]
-TWO = ["Read {a} and {b}", "Show me {a} and {b}", "=What is in {a} and in {b}?", "Open {a}, then {b}"]
+COPY_LINE = ["[Copy|Write|Save|Put|Store] line {n} of [|the file ]{a} [to|into|in] [|a new file |the file ]{b}",
+    "=[Take|Read|Get] line {n} of [|the file ]{a} and [put|write|save|store|copy] it [into|to|in] [|the file |a new file "
+    "]{b}[|.|, please.]"]
+CREATE_SHOW = ["[Create|Make|Write] [|the file |a file ]{f} [with the text|containing|with the content|that says] \"{t}\"[ and|, "
+    "then] [show|print|read|check|display] it",
+    "[Write|Save|Put|Store] [|the text ]\"{t}\" [to|in|into] [|the file ]{f}[ and|, then] [show it|read it back|print it|"
+    "check it|display it]"]
+REPLACE_SHOW = ["[Replace|Exchange|Swap] [|the word |the text |the string ]{a} [with|by|for] {b} in [|the file ]{f}[ and|, then] "
+    "[show|print|read|display] [it|the file|the result]",
+    "[Change|Turn|Convert] [|the word |the text |the string ]{a} [to|into] {b} in [|the file ]{f}[ and|, then] [show|"
+    "print|read|display] [it|the file|the result]",
+    "=In [|the file ]{f}, [replace|exchange] {a} [with|by] {b} and [show|print|read] [me the result|the file|it|the "
+    "result].",
+    "[Edit|Update|Change] [|the file ]{f}: {a} becomes {b}[;|, then| and] [show|print|read|display] [it|the file|the "
+    "result]"]
+FIND_READ = ["[Find|Search|Look for] the file [with|that has|that contains] [|the word ]{w} and [read|show|open|print] it",
+    "=[Which|What] file [contains|has|holds] [|the word ]{w}? [Show|Read|Open|Print] it[.|, please.| for me.]",
+    "[Search for|Look for|grep for] [|the word ]{w} and [open|read|show|print] the file",
+    "[Read|Open|Show me|Print] the file [that contains|with|that has] [|the word ]{w}"]
+ONLY = ["[Count|Find out|Determine|Tell me] [the lines|the number of lines] of the {e} file [in this folder|here|in this "
+    "directory]",
+    "=[How many|how many] lines does the {e} file [here|in this folder|in this directory] have[|?]",
+    "=There is [a|one|an] {e} file [here|in this folder]. How many lines does it [have|contain][|?]",
+    "[Find|Look for|Search] the {e} file and [count|tell me|find out] [its lines|how many lines it has|the number of its "
+    "lines]"]
+ONLY_READ = ["[Read|Open|Show|Show me|Print|Display] the {e} file [in this folder|here|in this directory]",
+    "=[What|what] does the {e} file [here|in this folder|in this directory] [say|contain][|?]",
+    "=There is [a|one|an] {e} file [here|in this folder]. [Show|Read|Open|Print] it[.|, please.]",
+    "[Find|Look for|Search] the {e} file and [read|open|show|print] it"]
+TWO = ["[Read|Open|Show|Show me|Print|Display] [|both ][|the files ]{a} and {b}",
+    "=[What|what] is in {a} and [|in ]{b}[|?]",
+    "[Read|Open|Show|Print] {a}, [then|and then] {b}",
+    "[Show|Print|Tell me|Display] [the contents of|what is in] {a} and {b}"]
 
 
 def chain(s):

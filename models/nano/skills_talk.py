@@ -7,27 +7,55 @@ kept for the held-out items (words.Slots.phrase).
 import json
 
 from dialogue import answer, user
-from words import (ADJECTIVES, ANIMALS, COLORS, DAYS, FIRST, FRUITS, JOBS, MONTHS, NOUNS, invented, join_and, sentence, word)
+from words import (ADJECTIVES, ANIMALS, COLORS, DAYS, FIRST, FRUITS, JOBS, MONTHS, NOUNS, invented, join_and, salad, sentence,
+                   word)
 
 # ---- small talk ------------------------------------------------------------------------------------------------
 
-HELLO = ["Hello", "Hi", "hi", "hello", "Hey", "hey there", "Good morning", "Good evening", "Hi there!", "Hello!", "Hey!",
-         "hi!", "Hello there", "Good day", "say hi", "Say hello", "say hello please", "Greetings", "yo", "howdy",
-         "Hey, hello!", "good afternoon", "Hi, hi!", "Please say hi", "hiya"]
+HELLO = ["[Hello|Hi|Hey|hello|hi|hey][| there| again|, hello|, hi| ds4| nano| you][|!|.|, friend]",
+    "[Good|good] [morning|afternoon|evening|day][| to you|, ds4|, friend|, nano][|!|.]",
+    "[Please |please |][say|Say] [hi|hello|hey|good morning|good evening][| please| to me][|!|.]",
+    "[Greetings|greetings|Howdy|howdy|Yo|yo|Hiya|hiya|Welcome|welcome][| there| again|, friend|, ds4][|!|.]"]
 HELLO_ANSWERS = ["Hello! How can I help you?", "Hi! What can I do for you?"]
-HOW = ["How are you?", "how are you", "How are you today?", "How is it going?", "Are you well?", "How do you do?",
-       "how are things?", "Everything fine?", "how are you doing?", "You doing well?"]
-THANKS = ["Thanks", "Thank you", "thanks!", "Thank you very much", "thx", "Great, thanks", "Thanks a lot!",
-          "ok thanks", "Perfect, thank you", "Many thanks", "cheers, thank you"]
-BYE = ["Bye", "Goodbye", "bye!", "See you", "Good night", "see you later", "That is all", "I have to go", "Farewell",
-       "bye bye", "Until tomorrow"]
-NAME_IS = ["My name is %s.", "I am %s.", "Hi, I am %s.", "Call me %s.", "Hello, my name is %s.", "%s is my name.",
-           "You can call me %s."]
-ASK_NAME = ["What is my name?", "Do you remember my name?", "what's my name", "Who am I?", "Tell me my name.",
-            "Which name did I give you?"]
-LIKE = ["I like %s.", "My favorite color is %s.", "I love the color %s.", "%s is my favorite color."]
-ASK_LIKE = ["Which color do I like?", "What is my favorite color?", "Do you know my favorite color?",
-            "Tell me the color that I like."]
+HOW = ["[How|how] are [you|you doing|things|you today|you now|you feeling][|?|, ds4?| then?|, friend?]",
+    "[How|how] [is it going|do you do|is your day|does it go|was your day][|?| today?|, ds4?| then?]",
+    "[Are|are] you [well|fine|ok|okay|good|happy][|?| today?|, ds4?]",
+    "[Is|is] everything [fine|well|ok|okay|good][|?| today?| with you?]",
+    "[You|you|Are you|are you] [doing|feeling] [well|fine|ok|okay|good][|?| today?|, ds4?]",
+    "[Everything|everything|All|all] [fine|well|ok|okay|good][|?| today?| with you?]"]
+THANKS = ["[Thanks|thanks|Thank you|thank you|Many thanks|many thanks|thx|Thx|Cheers|cheers][| a lot| very much| so much| "
+    "again| for that| for your help|, ds4][|!|.]",
+    "[Great|great|Perfect|perfect|Good|good|ok|Ok|Nice|nice|Wonderful|cool][,|!|.] [thanks|thank you|many thanks|cheers|"
+    "thx][| a lot| very much| again|, ds4][|!|.]"]
+BYE = ["[Bye|bye|Goodbye|goodbye|Farewell|farewell|bye bye|Bye bye][|, ds4|, friend| for now| then][|!|.]",
+    "[See|see] you [later|soon|tomorrow|again|next week|then][|!|.|, bye|, ds4]",
+    "[Until|until] [tomorrow|later|next time|Monday|soon][|!|.|, bye|, ds4]",
+    "[Good night|good night|Have a good night|Have a nice day|have a good day|have a nice evening][|!|.|, ds4|, bye]",
+    "I [have to|must|need to] [go|leave][| now|, bye| home][|.|!]",
+    "[That is all|that's all|That is it|that was all|This is all][| for today| for now|, bye][|.|!]"]
+NAME_IS = ["[My|my] name is %s[|.|!]",
+    "[Hello|Hi|Hey|Good day], [my name is|I am|I'm|this is] %s[|.|!]",
+    "[I am|I'm|i am] [called |]%s[|.|!]",
+    "[Call|call|You can call|Please call|You may call] me %s[|.|!|, please.]",
+    "%s is my name[|.|!|, by the way.]",
+    "[People|My friends|They|All] call me %s[|.|!]"]
+ASK_NAME = ["[What|what] [is|was] my name[|?| again?|, please?]",
+    "[Do you|do you|Can you|can you] [remember|know|recall|tell me] my name[|?| still?|, please?]",
+    "[Who|who] am I[|?| again?|, ds4?]",
+    "[Tell|tell|Please tell|Remind] me [my name|who I am|what my name is][|.|, please.]",
+    "[Which|which|What|what] name did I [give you|tell you|say|use][|?| before?]",
+    "[How|how|What|what] am I called[|?| again?]",
+    "[Say|say|Please say] my name[|.|, please.| again.]"]
+LIKE = ["I [like|love|prefer|adore] [|the color ]%s[|.|!| most.| best.| a lot.]",
+    "[My|my] [favorite|favourite|best|preferred] color is %s[|.|!]",
+    "%s is my [favorite|favourite|best|preferred] color[|.|!]",
+    "[The|the] color [that |]I [like|love|prefer] [|most |best ]is %s[|.|!]"]
+ASK_LIKE = ["[Which|which|What|what] color do I [like|love|prefer][|?| most?| best?]",
+    "[What|what|Which|which] is my [favorite|favourite|best|preferred] color[|?| again?]",
+    "[Do you|do you|Can you|can you] [know|remember|recall|tell me|say] my [favorite|favourite|best|preferred] color[|?|"
+    ", please?]",
+    "[Tell|tell|Please tell|Remind] me [the color that I [like|love|prefer]|my [favorite|favourite|best|preferred] color|"
+    "which color I [like|love|prefer]][|.|, please.]"]
 
 
 def small_talk(s):
@@ -65,59 +93,114 @@ def remember(s):
 # ---- facts about the project -----------------------------------------------------------------------------------
 
 FACTS = [
-    (["Who are you?", "what are you", "What is your name?", "Introduce yourself.", "Tell me who you are.",
-      "Which model are you?", "what model is this?", "are you a human?", "Who am I talking to?"],
+    (["[Who|who|What|what] are you[|?|, please?| really?]",
+     "[What|what] is your name[|?|, please?]",
+     "[Introduce|introduce|Describe|describe|Present] yourself[|.|, please.| to me.]",
+     "[Tell|tell|Please tell] me [who you are|your name|what you are|about yourself][|.|, please.]",
+     "[Which|which|What|what] [model|assistant|program|machine] [are you|is this|do I talk to|am I talking to][|?|, "
+     "please?]",
+     "[Are|are] you a [human|person|robot|machine|program|model][|?|, really?]",
+     "[Who|who] [am I talking to|do I talk to|is there|is this][|?]"],
      "I am ds4-nano, a very small model that ships with pi-ds4."),
-    (["What is pi-ds4?", "what is pi-ds4", "Explain pi-ds4.", "Tell me about pi-ds4.", "what does pi-ds4 do?",
-      "Describe pi-ds4 in one sentence.", "pi-ds4: what is it?"],
+    (["[What is|what is|What's|Explain|explain|Describe|describe|Tell me about|tell me about|What do you know about|Can "
+     "you explain|can you describe|I want to know about|Say something about|Do you know] [pi-ds4|this project|the "
+     "project|the pi-ds4 project][|?|.|, please|, please?]",
+     "[What|what] [does|can] [pi-ds4|this project|the project] [do|offer|bring][|?|, please?]",
+     "[pi-ds4|this project]: what is it[|?|, please?]",
+     "[What|what] [kind of|sort of] [project|program|software] is [pi-ds4|this][|?]"],
      "pi-ds4 is an inference server in C for DeepSeek V4 Flash, with an extension for the pi coding agent."),
-    (["Do I need an API key?", "Does ds4 need a key?", "is an api key needed?", "Do I have to pay?",
-      "What does it cost?", "is this a cloud service?", "Do I need an account?"],
+    (["[Do|do] I [need|have] [a|an|some] [API key|key|account|login|password|subscription][|?| for ds4?| for this?]",
+     "[Is|is] [a|an] [API key|key|account|login|subscription] [needed|required|necessary][|?| for ds4?| here?]",
+     "[Do|do] I [have to|need to] [pay|register|log in|sign up][|?| for ds4?| for this?]",
+     "[What|what] does [it|this|ds4|the service] cost[|?| me?]",
+     "[Is|is] [this|ds4|it] a [cloud|paid|web] service[|?]",
+     "[Must|must] I [pay|register|sign up|log in][|?| for ds4?| for this?]"],
      "No key and no account are needed: the model runs on your own machine."),
-    (["How do I start the server?", "how to start ds4-server", "How can I run the server?",
-      "What starts the server?", "Must I start the server myself?", "which command starts the server"],
+    (["[How|how] [do I|can I|to|should I|does one] [start|run|launch] [the server|ds4-server|the ds4 server][|?| by hand?|"
+     ", please?]",
+     "[What|what|Which command|which command] [starts|runs|launches] [the server|ds4-server|the ds4 server][|?|, please?]",
+     "[Must|must|Should|Do] I [start|run|launch] [the server|ds4-server] [myself|by hand|first][|?]"],
      "The pi extension starts ds4-server on the first prompt; by hand, run ds4-server -m MODEL.gguf."),
-    (["Which file format does ds4 use?", "what format are the models?", "Which model files can you load?",
-      "What is the model file format?", "which file type do I need"],
+    (["[Which|which|What|what] [file |model |][format|file type|type] [does ds4 use|do I need|are the models in|is used|"
+     "does ds4 load][|?|, please?]",
+     "[Which|which|What|what] [model files|files|models] can [you|ds4|the server|I] [load|open|use][|?]",
+     "[What|what] is the [file|model|model file] format[|?| of ds4?| of the models?]"],
      "ds4 loads models in the GGUF format."),
-    (["How do I build ds4?", "how to build this project", "How can I compile ds4?", "what builds the server",
-      "Which command compiles the project?"],
+    (["[How|how] [do I|can I|to|should I|does one] [build|compile|make] [ds4|this project|the project|the programs][|?|, "
+     "please?]",
+     "[What|what|Which command|which command] [builds|compiles|makes] [ds4|the project|the programs|it all][|?|, please?]"],
      "Run make; the programs are then in build/release/bin."),
-    (["How do I run the tests?", "how to test ds4", "Which command runs the tests?", "how can I test it",
-      "What runs the test suite?"],
+    (["[How|how] [do I|can I|to|should I|does one] [test|run the tests of|check] [ds4|this project|the project][|?|, "
+     "please?]",
+     "[What|what|Which command|which command] [runs|starts] [the tests|the test suite|all tests][|?|, please?]",
+     "[How|how] [do I|can I|to|should I] [run|start] [the tests|the test suite|all tests][|?|, please?]"],
      "Run make test; it ends with the number of passed and failed tests."),
-    (["How do I see the demo?", "how to run the demo", "Is there a demo?", "which command shows the demo",
-      "Where can I see a demo?"],
+    (["[How|how] [do I|can I|to|should I] [see|run|start|try|watch] [the|a] demo[|?|, please?]",
+     "[Is|is] there a demo[|?| of ds4?| that I can run?]",
+     "[Where|where] [is|can I see|do I find|can I find] [the|a] demo[|?]",
+     "[What|what|Which command|which command] [shows|runs|starts] [the|a] demo[|?|, please?]"],
      "Run make demo; it starts pi with this small model."),
-    (["How do I switch thinking off?", "how to disable thinking", "Can you stop thinking?",
-      "Which option turns thinking off?", "thinking off, how?"],
+    (["[How|how] [do I|can I|to|should I|does one] [switch|turn] [thinking|reasoning] off[|?|, please?]",
+     "[How|how] [do I|can I|to] [disable|stop|avoid] [thinking|reasoning][|?|, please?]",
+     "[Which|which|What|what] [option|flag|setting|command] [turns|switches] [thinking|reasoning] off[|?]",
+     "[thinking|Thinking|reasoning|Reasoning] off, how[|?|, please?]",
+     "[Can|can] [you|I] [stop|disable|switch off] [thinking|reasoning][|?]"],
      "Use --nothink in ds4, or send thinking with type disabled in the request."),
-    (["What is a steering direction?", "what does steering do", "Explain steering.", "What is the steering dial?",
-      "tell me about steering"],
+    (["[What is|what is|What's|Explain|explain|Describe|describe|Tell me about|tell me about|What do you know about|Can "
+     "you explain|can you describe|I want to know about|Say something about|Do you know] [steering|a steering direction|"
+     "the steering dial|directional steering|a steering vector][|?|.|, please|, please?]",
+     "[What|what] does [steering|the steering dial|a steering direction|a steering vector] do[|?|, please?]"],
      "A steering direction is a vector that shifts the tone of an answer while the model runs."),
-    (["Which port does the server use?", "what is the default port", "On which port does ds4-server listen?",
-      "port of the server?", "tell me the server port"],
+    (["[Which|which|What|what] port [does|will] [the server|ds4-server|ds4] [use|listen on|take|open][|?|, please?]",
+     "[What|what] is the [default |][port|port number][|?| of the server?| of ds4-server?| of ds4?]",
+     "[On|on] which port [does|is] [the server|ds4-server|ds4][|?| listening?]",
+     "[Tell|tell|Please tell] me the [server|default|ds4] port[|.|, please.]",
+     "[port|Port] of [the server|ds4-server|ds4][|?|, please]"],
      "ds4-server listens on port 8000 unless you choose another."),
-    (["Which APIs does the server speak?", "what protocols are supported", "Is there an OpenAI API?",
-      "Can I use an Anthropic client?", "which api can I call"],
+    (["[Which|which|What|what] [APIs|protocols|interfaces|api] [does|can] [the server|ds4-server|ds4] [speak|support|use|"
+     "offer][|?]",
+     "[What|what|Which|which] [protocols|APIs|interfaces] are [supported|offered|there|available][|?]",
+     "[Is|is] there an [OpenAI|Anthropic|HTTP] [API|interface][|?| in ds4?]",
+     "[Can|can] I use an [OpenAI|Anthropic] [client|program|library][|?| with ds4?]",
+     "[Which|which|What|what] [api|API|protocol] can I [call|use|choose][|?]"],
      "The server speaks OpenAI chat completions, OpenAI Responses and Anthropic Messages."),
-    (["Why do I get the same answer twice?", "is the output reproducible?", "What does seed 42 do?",
-      "Are the answers repeatable?", "tell me about the seed"],
+    (["[Why|why] [do I get|is it|are there] the same [answer|output|text] [twice|again|every time][|?]",
+     "[Is|is|Are|are] the [output|answers|answer|results] [reproducible|repeatable|the same every time|always the same][|"
+     "?]",
+     "[What|what] does [seed 42|the seed|a seed|the number 42] [do|mean|change][|?]",
+     "[Tell|tell] me about [the seed|seed 42|seeds][|.|, please.]",
+     "[Explain|explain|Describe] [the seed|seed 42|seeds][|.|, please.]"],
      "The same prompt with the same seed gives the same answer; pi-ds4 uses seed 42."),
-    (["How large is this model?", "how big are you", "What is your size?", "How many parameters do you have?",
-      "your size please"],
+    (["[How|how] [large|big|small] [are you|is this model|is the model|is ds4-nano][|?|, please?]",
+     "[What|what] is [your|the model] size[|?|, please?]",
+     "[How many|how many] parameters [do you have|has this model|are there|does the model have][|?]",
+     "[Your|your|The model|Model] size[|?|, please.| please]",
+     "[Tell|tell] me [your size|how large you are|how big you are|how many parameters you have][|.|, please.]"],
      "I have about 13 million parameters; the real V4 Flash is thousands of times larger."),
-    (["Can you make mistakes?", "are you always right?", "Can I trust you?", "Do you know everything?",
-      "how reliable are you?"],
+    (["[Can|can|Do|do] you [make mistakes|err|get things wrong][|?| sometimes?| often?]",
+     "[Are|are] you [always right|reliable|often wrong|ever wrong|trustworthy][|?]",
+     "[Can|can|Should|should] I [trust|rely on|believe] [you|your answers|this model][|?]",
+     "[Do|do] you know [everything|all|a lot][|?]",
+     "[How|how] [reliable|trustworthy|exact|good] are [you|your answers][|?|, really?]"],
      "I am a toy model and often wrong; use the real V4 Flash for real work."),
-    (["In which language is ds4 written?", "what language is the server written in", "Is ds4 written in C?",
-      "Which programming language does ds4 use?", "ds4 is written in what?"],
+    (["[In|in] [which|what] language is [ds4|the server|the engine|the code] written[|?]",
+     "[What|what|Which|which] language is [ds4|the server|the engine|the code] [written in|made in|in][|?]",
+     "[Is|is] [ds4|the server|the engine|the code] written in [C|Rust|Python|Go|Java][|?]",
+     "[Which|which|What|what] programming language [does ds4 use|is used|do you use|is it][|?]",
+     "[ds4|the server|the engine] is written in what[|?| language?]"],
      "The engine and the server are written in C, the extension in TypeScript."),
-    (["How do I install the extension?", "how to add ds4 to pi", "What installs the pi package?",
-      "How can I use ds4 in pi?", "install ds4 in pi, how?"],
+    (["[How|how] [do I|can I|to|should I] [install|add|set up|get] [the extension|ds4 in pi|the pi package|ds4 for pi][|?|"
+     ", please?]",
+     "[What|what|Which command|which command] [installs|adds|sets up] [the extension|ds4 in pi|the pi package|ds4 for "
+     "pi][|?]",
+     "[How|how] can I use ds4 [in|with|from] pi[|?|, please?]",
+     "[install|Install|add|Add] [ds4 in pi|the extension|the pi package], how[|?|, please?]"],
      "Run pi install with the pi-ds4 package; then choose the provider ds4."),
-    (["What is DSML?", "explain DSML", "Which markup do tool calls use?", "how do you write tool calls?",
-      "tell me about DSML"],
+    (["[What is|what is|What's|Explain|explain|Describe|describe|Tell me about|tell me about|What do you know about|Can "
+     "you explain|can you describe|I want to know about|Say something about|Do you know] [DSML|the DSML markup|the "
+     "markup of tool calls][|?|.|, please|, please?]",
+     "[Which|which|What|what] [markup|format|language] do [tool calls|you] use[|?| for tool calls?]",
+     "[How|how] do you write [tool calls|a tool call|calls of tools][|?]"],
      "DSML is the markup in which the model writes tool calls."),
 ]
 
@@ -127,13 +210,22 @@ def project_fact(s):
     return [user(s.phrase(questions)), answer(text, "This is a question about me or my project. I know the answer.")]
 
 
-UNKNOWN = ["Write a poem about the {n}.", "Explain how a {n} works.", "Why is the {n} {a}?", "Tell me a joke.",
-           "What do you think about {n}s?", "Give me a recipe with {f}.", "Tell me a story about a {n}.",
-           "What is the meaning of life?", "Explain quantum physics.", "Who won the last match?", "Write an essay on {n}s.",
-           "What is the history of the {n}?", "How do I become a {j}?", "Which {n} should I buy?", "Sing a song.",
-           "What is the news today?", "Write a program that draws a {n}.", "Can you explain {n}s to me?",
-           "What will happen tomorrow?", "Recommend a good book.", "Translate this page.", "How far is the moon?",
-           "Who is the president?", "Is a {n} better than a {m}?", "Plan my holiday.", "Describe a {n} in detail."]
+UNKNOWN = ["[Write|Compose|Make up|Make|Invent|Tell me|Give me|Sing|Draw|Paint|Plan|Design] [a|an|one|another|some] [poem|story|"
+    "song|joke|recipe|picture|speech|essay|novel|holiday|trip|party|game|program|melody][ about| on| for| with| of] [the|"
+    "a|my|some] [{n}|{a} {n}|{n} and the {m}|{j}|{f}][|.|, please.]",
+    "[Explain|Describe|Discuss|Tell me|Can you explain|I want to know|Do you know|Teach me] [how a {n} works|why the {n} "
+    "is {a}|what a {n} feels|how to become a {j}|the history of the {n}|the meaning of the {n}|what will happen to the "
+    "{n}|quantum physics|the universe|the meaning of life][|.|?|, please.| in detail.]",
+    "[Why|How|When] [is|was|will|does] [the|a|my|this] [{a} |]{n} [so {a}|made|better than a {m}|invented|work|grow|"
+    "end][|?]",
+    "[What|Who|Where] [is|was] the [best|oldest|fastest|most famous|next|last] [{n}|{j}|president|king|match|movie|book|"
+    "city|war][|?| of all?| in the world?| today?]",
+    "[Recommend|Suggest|Choose|Find|Buy|Order] [a|some|the best] [good |nice |cheap |]{n}[| for me| for my {m}][|.|, "
+    "please.]",
+    "[What|What's] [do you think about|is your opinion on|should I do with|is better, a {n} or|is new about] [the|a|my] "
+    "{n}s[|?]",
+    "[How] [far|deep|high|old|heavy|fast] [is|was] [the|a] [moon|sun|sea|{n}|earth|mountain|{a} {n}][|?]",
+    "[Is|Was] a [{a} |]{n} [better|worse|nicer|older] than a {m}[|?|, really?]"]
 
 
 def unknown(s):
@@ -147,11 +239,24 @@ def unknown(s):
 
 # ---- arithmetic ------------------------------------------------------------------------------------------------
 
-ASK_SUM = ["What is %s?", "Compute %s.", "%s = ?", "How much is %s?", "calculate %s", "%s", "Please compute %s.",
-           "Tell me %s.", "what's %s", "Can you work out %s?", "Solve %s.", "I need the value of %s."]
-PLUS_WORDS = ["What is %d plus %d?", "Add %d and %d.", "Sum of %d and %d?", "%d plus %d, please."]
-MINUS_WORDS = ["What is %d minus %d?", "Compute %d minus %d.", "%d minus %d?", "How much is %d less %d?"]
-TIMES_WORDS = ["What is %d times %d?", "Multiply %d by %d.", "%d times %d?", "Product of %d and %d?"]
+ASK_SUM = ["[What is|what is|What's|what's|How much is|how much is|Compute|compute|Calculate|calculate|Work out|work out|Solve|"
+    "solve|Tell me|tell me|Give me|Find|Evaluate|Please compute|please solve] [|the value of |the result of |the answer "
+    "to ]%s[|?|.|, please| = ?]",
+    "[Can|Could|can|could] you [compute|calculate|work out|solve|find|tell me|give me|evaluate] [|the value of |the "
+    "result of |the answer to ]%s[|?|, please?| for me?]",
+    "%s[| =| = ?|=?|?|, please]",
+    "I [need|want|want to know|need to know] [|the value of |the result of |the answer to ]%s[|.|, please.]"]
+PLUS_WORDS = ["[What is|what is|How much is|Compute|Calculate|calculate|Tell me|Solve|Work out|] %d [plus|added to|and then plus] "
+    "%d[|?|.|, please]",
+    "[Add|add|Sum up|Please add|Add up|Can you add] %d and %d[|.|?|, please| for me]",
+    "[What is |Compute |Give me |Tell me |Find |][the |][sum|total] of %d and %d[|?|.|, please]"]
+MINUS_WORDS = ["[What is|what is|How much is|how much is|Compute|Calculate|calculate|Tell me|Solve|Work out|] %d [minus|less|take "
+    "away|reduced by] %d[|?|.|, please]",
+    "[What is |Compute |Give me |Tell me |Find |][the |]difference of %d and %d[|?|.|, please]"]
+TIMES_WORDS = ["[What is|what is|How much is|how much is|Compute|Calculate|calculate|Tell me|Solve|Work out|] %d [times|multiplied "
+    "by|multiplied with] %d[|?|.|, please]",
+    "[Multiply|multiply|Please multiply|Can you multiply] %d [by|with|and] %d[|.|?|, please]",
+    "[What is |Compute |Give me |Tell me |Find |][the |]product of %d and %d[|?|.|, please]"]
 STORY = ["%s has %d %ss and gets %d more. How many %ss does %s have now?",
          "%s had %d %ss and found %d more. How many now? The things are %ss. Answer for %s.",
          "There are %d %ss in a box. %s adds %d. How many are in the box?"]
@@ -215,26 +320,70 @@ def arithmetic(s):
 
 # ---- lists and strings -----------------------------------------------------------------------------------------
 
-REPEAT = ["Repeat exactly: %s", "Say this again: %s", "Copy this text: %s", "Write exactly this: %s", "Repeat after me: %s",
-          "echo %s", "Please repeat: %s", "Output only this: %s", "Return this text unchanged: %s", "Say \"%s\"",
-          "Please write down: %s", "Reproduce this: %s"]
-SORT_NUMBERS = ["Sort these numbers: %s", "Sort ascending: %s", "Put these numbers in order: %s", "Order %s",
-                "sort %s", "Arrange from small to large: %s", "Sort the list %s"]
-SORT_WORDS = ["Sort these words: %s", "Sort alphabetically: %s", "Put these words in alphabetical order: %s",
-              "Order the words %s", "sort the words: %s", "Alphabetize: %s"]
-COUNT = ["How many items are in this list: %s?", "Count these words: %s", "How many words: %s?",
-         "Count the items: %s", "How many are there: %s?", "Tell me the number of items in: %s"]
-LARGEST = ["What is the largest number: %s?", "Find the maximum of %s", "Which number is biggest: %s?",
-           "max of %s", "Largest of %s?", "Give me the greatest number in %s"]
-SMALLEST = ["What is the smallest number: %s?", "Find the minimum of %s", "Which number is smallest: %s?",
-            "min of %s", "Smallest of %s?", "Give me the least number in %s"]
-NTH = ["What is the %s item of this list: %s?", "Give me the %s word: %s", "Which word is the %s: %s?",
-       "Tell me the %s element of %s", "Take the %s item from: %s"]
-REVERSE = ["Reverse this list: %s", "Write this list backwards: %s", "Reverse the order of %s", "Turn around: %s",
-           "Give me this list from last to first: %s"]
-UPPER = ["Write in capital letters: %s", "Uppercase: %s", "Make this upper case: %s", "Convert to capitals: %s",
-         "In capitals please: %s"]
-SPELL = ["Spell the word %s.", "Spell %s", "How do you spell %s?", "Give me the letters of %s.", "Letter by letter: %s"]
+REPEAT = ["[Repeat|Copy|Write|Say|Echo|Print|Output|Return|repeat|copy|write|say|echo|Give back|Reproduce|Write down|Please "
+    "repeat|Please copy|Please write down|Please say] [|exactly |only |just ][this|this text|the text|the following|"
+    "these words|the words|it][| exactly| again| unchanged| after me| for me|, please]: %s",
+    "[Repeat|Copy|Write|Say|Echo|Print|Output|repeat|say|copy|Write down|Please repeat|Please write down|Please copy] [|"
+    "exactly|again|after me|unchanged|only][|, please]: %s",
+    "[Repeat|Copy|Write|Say|Echo|Print|say|repeat|write|Please say|Please repeat|Please write] \"%s\"[|.| again.| "
+    "exactly.| please]",
+    "[echo|Echo|repeat|Repeat] %s"]
+SORT_NUMBERS = ["[Sort|Order|Arrange|sort|order|arrange|Please sort|Can you sort|Rank] [|these numbers|the numbers|this list|the "
+    "list|these|the values|these values][| ascending| from small to large| by size| in order| upwards| for me|, "
+    "please][:|] %s",
+    "[Put|put|Bring|Please put|Set] [these numbers|the numbers|this list|the list|these|the values|these values] [in|"
+    "into] [order|ascending order|the right order|sorted order][|, please]: %s",
+    "[Write|Show|Give me|Print|List] [these numbers|the numbers|this list|the list|these|the values|these values] "
+    "[sorted|in order|in ascending order|from small to large][|, please]: %s"]
+SORT_WORDS = ["[Sort|Order|Arrange|sort|order|arrange|Alphabetize|alphabetize|Please sort|Can you sort] [these words|the words|"
+    "this word list|the list of words|these|this list of words][| alphabetically| by alphabet| in alphabetical order| "
+    "from a to z|, please][:|] %s",
+    "[Put|put|Bring|Please put|Set] [these words|the words|this word list|the list of words|these|this list of words] "
+    "[in|into] [alphabetical order|the order of the alphabet|order from a to z][|, please]: %s",
+    "[Alphabetize|alphabetize|Alphabetical order|In alphabetical order|From a to z][|, please]: %s",
+    "[Write|Show|Give me|Print|List] [these words|the words|this word list|the list of words|these|this list of words] "
+    "[alphabetically|in alphabetical order|from a to z][|, please]: %s"]
+COUNT = ["[How many|how many] [items|words|things|entries|elements] [are|are there|do you see|do you count] [in this list|in "
+    "the list|here][:|?] %s",
+    "[Count|count|Please count|Can you count] [these|the|all] [items|words|things|entries|elements][| for me| in this "
+    "list| here|, please]: %s",
+    "[Tell me|Give me|Say|What is|Find] the [number|count] of [items|words|things|entries|elements] [in this list|here|"
+    "in the list|in][:|] %s",
+    "[How many|how many] [items|words|things|entries|elements][| here| in all| in total]: %s[|?]",
+    "[How many|how many] [are there|are here|do you see|do you count][:|] %s[|?]"]
+LARGEST = ["[What|what|Which|which] [is|number is|value is] the [largest|biggest|greatest|highest|maximum][| number| value| "
+    "one][| of these| in this list| here| of these numbers][:|?] %s",
+    "[Find|Give me|Tell me|Name|Show|Pick|Please find|Say] the [largest|biggest|greatest|highest|maximum] [number|value|"
+    "one|of] [of|in|among|from] %s",
+    "[Find |Give me |Tell me |][the |][maximum|max|largest|biggest|greatest] of %s[|?|, please]",
+    "[Which|which|What|what] [number|value|one] is [largest|biggest|greatest|highest|maximum][|, please][:|?] %s"]
+SMALLEST = ["[What|what|Which|which] [is|number is|value is] the [smallest|least|lowest|minimum][| number| value| one][| of "
+    "these| in this list| here| of these numbers][:|?] %s",
+    "[Find|Give me|Tell me|Name|Show|Pick|Please find|Say] the [smallest|least|lowest|minimum] [number|value|one|of] [of|"
+    "in|among|from] %s",
+    "[Find |Give me |Tell me |][the |][minimum|min|smallest|least|lowest] of %s[|?|, please]",
+    "[Which|which|What|what] [number|value|one] is [smallest|least|lowest|minimum][|, please][:|?] %s"]
+NTH = ["[What|what|Which|which] [is|word is|item is|one is] the %s[| item| word| entry| element| one][| of this list| in "
+    "this list| of the list| here][:|?] %s",
+    "[Give me|Tell me|Name|Show|Take|Pick|Find|Say|Write|Print] the %s [item|word|entry|element|one] [of|in|from] [this "
+    "list|the list|these words|these][|, please]: %s",
+    "[Give me|Tell me|Name|Take|Pick|Say] the %s [item|word|entry|element] [of|in|from] %s"]
+REVERSE = ["[Reverse|reverse|Flip|flip|Invert|Turn around|turn around|Please reverse] [this list|the list|these words|the words|"
+    "these|this][|, please][:|] %s",
+    "[Reverse|Flip|Invert|Turn around] the order of[| these| the words][:|] %s",
+    "[Write|Give me|Show|Say|Print|List|write|Repeat] [this list|the list|these words|the words|these|this] [backwards|"
+    "in reverse|in reverse order|from last to first|from the end|the other way round][|, please]: %s"]
+UPPER = ["[Write|Put|Print|Show|Give me|Say|write|Repeat] [this|the word|it|this word] in [capitals|capital letters|upper "
+    "case|uppercase|big letters][|, please]: %s",
+    "[Uppercase|Capitalize|uppercase|capitalize] [this|the word|this word|it][|, please]: %s",
+    "[Make|Turn|Convert|Change|convert] [this|the word|this word|it] [to|into] [capitals|capital letters|upper case|"
+    "uppercase|big letters][|, please]: %s",
+    "[In|in|To|All in] [capitals|capital letters|upper case|uppercase|big letters][|, please]: %s"]
+SPELL = ["[Spell|spell|Please spell|Can you spell] [|the word |this: |this word: |out ]%s[|.|?|, please.]",
+    "[How|how] [do|would|can] you spell [|the word ]%s[|?]",
+    "[Give|Show|Tell|give|show] me the letters of [|the word ]%s[|.|, please.]",
+    "[Letter by letter|letter by letter|The letters of|One letter at a time|In letters][|, please]: %s",
+    "[Write|Say|Print|Give me] [|the word ]%s [letter by letter|in single letters|one letter at a time][|.|, please.]"]
 ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth"]
 
 
@@ -259,7 +408,8 @@ def some_words(s, n):
 def list_task(s):
     kind = s.randint(0, 9)
     if kind <= 1:
-        text = s.pick([lambda: sentence(s), lambda: " ".join(some_words(s, s.randint(1, 5))), lambda: invented(s),
+        text = s.pick([lambda: sentence(s), lambda: salad(s), lambda: " ".join(some_words(s, s.randint(1, 5))),
+                       lambda: invented(s),
                        lambda: "%d %s" % (s.randint(1, 9999), word(s))])()
         return [user(s.phrase(REPEAT) % text), answer(text, "I repeat the text: " + text)]
     if kind == 2:
@@ -305,20 +455,41 @@ def _record(s):
     return s.pick(FIRST) if s.chance(0.4) else invented(s), s.randint(18, 90), s.pick(JOBS)
 
 
-AS_JSON = ["Give me this as JSON with the keys name, age and job: %s is %d years old and works as a %s.",
-           "%s is %d and is a %s. Answer as JSON with name, age, job.",
-           "Turn into JSON (name, age, job): %s, %d, %s", "JSON please, keys name, age, job: %s, aged %d, is a %s.",
-           "Write a JSON object with name, age and job for %s, %d, a %s."]
-BULLETS = ["Write these as a bullet list: %s", "Make a bullet list of %s", "List with bullets: %s", "bullet points: %s",
-           "Show %s as bullet points"]
-NUMBERED = ["Write these as a numbered list: %s", "Make a numbered list of %s", "Number these items: %s",
-            "numbered list: %s", "Show %s as a numbered list"]
-COMMAS = ["Join with commas: %s", "Write with commas between the words: %s", "Make a comma list: %s",
-          "Separate by commas: %s", "Put commas between: %s"]
-TABLE = ["Make a Markdown table with the columns item and price: %s", "Markdown table (item, price): %s",
-         "Show as a Markdown table with item and price: %s", "Table with item and price please: %s"]
-YES_NO = ["Answer only yes or no: is %d larger than %d?", "Is %d greater than %d? Yes or no.",
-          "yes or no: %d is more than %d", "Only yes or no: is %d bigger than %d?"]
+AS_JSON = ["[Give me|Write|Show|Return|Print|Make] [this|the person|it|the data] as [JSON|a JSON object] with [the keys |]name, "
+    "age[,| and] job: %s is %d years old and works as a %s.",
+    "%s is %d[| years old] and [is|works as] a %s. [Answer as|Write it as|Give me|Make] [JSON|a JSON object] with [the "
+    "keys |]name, age[,| and] job.",
+    "[Turn into|Convert to|Make|Write as|Give me] [JSON|a JSON object] [(name, age, job)|with name, age and job|with the "
+    "keys name, age, job]: %s, [aged |]%d, [is a |]%s",
+    "[JSON|JSON object][, please|][, keys name, age, job|, name age job| with name, age and job]: %s, [aged |age |]%d, "
+    "[is a |works as a |]%s[|.]"]
+BULLETS = ["[Write|Show|Print|Give me|List|Put|Return] [these|these words|this|the items] [as|in] [a bullet list|bullet points|"
+    "bullets|a list with bullets][|, please]: %s",
+    "[Make|Write|Create|Give me|Build] [a bullet list|bullet points|bullets|a list with bullets] [of|from|with|for] %s[|"
+    ".]",
+    "[Bullet list|bullet list|Bullet points|bullet points|bullets|List with bullets][|, please]: %s",
+    "[Show|Write|Print|List|Put] %s [as|in] [a bullet list|bullet points|bullets|a list with bullets][|.|, please]"]
+NUMBERED = ["[Write|Show|Print|Give me|List|Put|Return] [these|these words|this|the items] [as|in] [a numbered list|a list with "
+    "numbers|a list with 1, 2, 3][|, please]: %s",
+    "[Make|Write|Create|Give me|Build] [a numbered list|a list with numbers] [of|from|with|for] %s[|.]",
+    "[Numbered list|numbered list|List with numbers|numbered][|, please]: %s",
+    "[Number|Please number] [these|these words|the items|this list]: %s",
+    "[Show|Write|Print|List|Put] %s [as|in] [a numbered list|a list with numbers][|.|, please]"]
+COMMAS = ["[Join|Write|Separate|Print|Give me|Show|join] [these|these words|the items|this][| to one line| together] [with|by] "
+    "commas[|, please]: %s",
+    "[Make|Write|Give me|Build] a [comma list|list with commas|comma separated list] [of|from|with][| these words| this|"
+    ":] %s",
+    "[Put|Set|Write] commas between[| these| these words| the items|]: %s",
+    "[Join with commas|Comma list|comma list|With commas][|, please]: %s"]
+TABLE = ["[Make|Write|Show|Give me|Create|Print] [this as |]a [Markdown |]table with [the columns |]item and price[|, "
+    "please]: %s",
+    "[Markdown table|Table|table][, please|] [(item, price)|with item and price|, columns item and price]: %s",
+    "[Show|Write|Print|Put] [this|these|the prices] [as|in] a [Markdown |]table [(item, price)|with item and price|with "
+    "the columns item and price]: %s"]
+YES_NO = ["[Answer only|Answer|Say only|Only|Just answer|Say] yes or no: is %d [larger|greater|bigger|more|higher] than %d[|?]",
+    "[Is|is] %d [larger|greater|bigger|more|higher] than %d? [Yes or no.|yes or no|Only yes or no.|Answer yes or no.|Say "
+    "yes or no.]",
+    "[yes or no|Yes or no|Only yes or no|True? Yes or no]: %d is [larger|greater|bigger|more|higher] than %d[|?|.]"]
 
 
 def follow_format(s):
@@ -348,12 +519,31 @@ def follow_format(s):
 
 # ---- reading ---------------------------------------------------------------------------------------------------
 
-READ_ASK = ["Read this text: %s\n\n%s", "%s\n\nQuestion: %s", "Here is a text.\n%s\n%s", "Text: %s\nAnswer from the text: %s",
-            "<text>\n%s\n</text>\n%s", "%s\n%s", "Given: %s\n\n%s", "Use only this passage. %s\n\nQ: %s"]
+READ_ASK = ["[Read|Look at|Consider|Here is|See|Take|Study] [this|the|a|my] [|short |little ][text|passage|story|note|report][:|"
+    ".] %s\n[|\n][|Question: |Q: |Now answer: |Now: ]%s",
+    "%s\n\n[|Question: |Q: |Now: |Answer this: ]%s",
+    "[Text|text|Passage|Story|Note|Given|Input]: %s\n[|\n][|Question: |Q: |Answer from the text: |Now: |Answer this: ]%s",
+    "<text>\n%s\n</text>\n[|Question: |Q: |Now answer: ]%s",
+    "[Use only|Answer from|Work with|Use] [this|the] [text|passage|story|note][:|.] %s\n[|\n][|Question: |Q: |Now: ]%s"]
+
+
+FACT_ASK = {
+    "lives": ["[Where|In which town|In which place|In what town] does %s live[|?| now?]", "[Which|What] [place|town] is the home of %s[|?]",
+              "[Tell me|Say|Find] [where %s lives|the home of %s|the town of %s][|.|, please.]"],
+    "job": ["[What|Which] is the [job|work|trade] of %s[|?]", "[What|As what] does %s [do for work|do|work as|work][|?]",
+            "[Tell me|Say|Find] the [job|work|trade] of %s[|.|, please.]"],
+    "age": ["How old is %s[|?| now?]", "What is the age of %s[|?]", "[Tell me|Say|Find] [the age of %s|how old %s is][|.|, please.]"],
+    "color": ["[What|Which] color is the %s of %s[|?]", "[What|Which] color has the %s of %s[|?]",
+              "[Tell me|Say|Find] the color of the %s of %s[|.|, please.]"],
+    "day": ["[When|On which day|On what day] does %s [arrive|come][|?]", "[What|Which] day does %s [arrive|come][|?]",
+            "[Tell me|Say|Find] [when %s arrives|the day on which %s arrives][|.|, please.]"],
+    "boats": ["How many boats did %s sell[|?| in all?]", "What number of boats did %s sell[|?]",
+              "[Tell me|Say|Find] [how many boats %s sold|the number of boats that %s sold][|.|, please.]"],
+}
 
 
 def _fact(s, used):
-    """(sentence, question variants, answer, short answer) about a person who is not used yet."""
+    """(sentence, question patterns, their slots, answer, short answer) about a person who is not used yet."""
     while True:
         name = s.pick(FIRST) if s.chance(0.4) else invented(s)
         if name not in used:
@@ -362,32 +552,24 @@ def _fact(s, used):
     kind = s.randint(0, 5)
     if kind == 0:
         place = invented(s)
-        return ("%s lives in %s." % (name, place), ["Where does %s live?" % name, "In which town does %s live?" % name,
-                                                    "Which place is the home of %s?" % name],
-                "%s lives in %s." % (name, place), place)
+        return ("%s lives in %s." % (name, place), FACT_ASK["lives"], (name,), "%s lives in %s." % (name, place), place)
     if kind == 1:
         job = s.pick(JOBS)
-        return ("%s works as a %s." % (name, job), ["What is the job of %s?" % name, "What does %s do for work?" % name,
-                                                    "As what does %s work?" % name],
-                "%s is a %s." % (name, job), job)
+        return "%s works as a %s." % (name, job), FACT_ASK["job"], (name,), "%s is a %s." % (name, job), job
     if kind == 2:
         age = s.randint(5, 95)
-        return ("%s is %d years old." % (name, age), ["How old is %s?" % name, "What is the age of %s?" % name,
-                                                      "Tell me the age of %s." % name],
-                "%s is %d years old." % (name, age), str(age))
+        text = "%s is %d years old." % (name, age)
+        return text, FACT_ASK["age"], (name,), text, str(age)
     if kind == 3:
         color, thing = s.pick(COLORS), s.pick(NOUNS)
-        return ("%s has a %s %s." % (name, color, thing),
-                ["What color is the %s of %s?" % (thing, name), "Which color has the %s of %s?" % (thing, name)],
+        return ("%s has a %s %s." % (name, color, thing), FACT_ASK["color"], (thing, name),
                 "The %s of %s is %s." % (thing, name, color), color)
     if kind == 4:
         day = s.pick(DAYS)
-        return ("%s arrives on %s." % (name, day), ["When does %s arrive?" % name, "On which day does %s arrive?" % name],
-                "%s arrives on %s." % (name, day), day)
+        text = "%s arrives on %s." % (name, day)
+        return text, FACT_ASK["day"], (name,), text, day
     month, n = s.pick(MONTHS), s.randint(2, 60)
-    return ("In %s %s sold %d boats." % (month, name, n), ["How many boats did %s sell?" % name,
-                                                           "What number of boats did %s sell?" % name],
-            "%s sold %d boats." % (name, n), str(n))
+    return ("In %s %s sold %d boats." % (month, name, n), FACT_ASK["boats"], (name,), "%s sold %d boats." % (name, n), str(n))
 
 
 def reading(s):
@@ -395,14 +577,12 @@ def reading(s):
     facts = [_fact(s, used) for _ in range(s.randint(2, 5))]
     text = " ".join(f[0] for f in facts)
     wanted = s.sample(facts, s.pick([1, 1, 2]) if len(facts) > 1 else 1)
-    first = wanted[0]
-    out = [user(s.phrase(READ_ASK) % (text, s.phrase(first[1]))),
-           answer(first[2], "The text says: %s" % first[0], {"contains": [first[3]]})]
-    for other in wanted[1:]:
-        out += [user(s.phrase(other[1])), answer(other[2], "The text says: %s" % other[0], {"contains": [other[3]]})]
+    out = []
+    for sentence_of, patterns, slots, reply, short in wanted:
+        question = s.phrase(patterns) % slots
+        out += [user(question if out else s.phrase(READ_ASK) % (text, question)),
+                answer(reply, "The text says: %s" % sentence_of, {"contains": [short]})]
     if s.chance(0.15):
         stranger = invented(s)
         out += [user("How old is %s?" % stranger), answer("The text does not say.", "%s is not in the text." % stranger)]
     return out
-
-

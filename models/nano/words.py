@@ -4,7 +4,10 @@ Every generator takes a Slots object. Its `held` flag divides the world in two: 
 training never occur in the held-out items and the other way round (each name belongs to one side by its hash).
 """
 
+import json
+import os
 import random
+import re
 import zlib
 
 NOUNS = """apple arrow badge ball barrel basket beach bell bench bird blanket boat book bottle bowl box branch bread
@@ -63,6 +66,18 @@ def side(text):
     return zlib.crc32(text.encode("utf-8")) % 8 == 0
 
 
+_CHOICE = re.compile(r"\[([^\[\]]*\|[^\[\]]*)\]")
+
+
+def expand(s, pattern):
+    """Replaces every "[a|b|c]", from the inside out, by one of its alternatives."""
+    while True:
+        text = _CHOICE.sub(lambda m: s.pick(m.group(1).split("|")), pattern)
+        if text == pattern:
+            return text.replace("  ", " ")
+        pattern = text
+
+
 class Slots(random.Random):
     """A seeded random source with a side."""
 
@@ -77,10 +92,15 @@ class Slots(random.Random):
         return self.random() < p
 
     def phrase(self, options):
-        """One of the phrasings of this side: the last fifth (at least one) is kept for held-out items."""
-        cut = max(1, len(options) // 5) if len(options) > 1 else 0
-        mine = options[len(options) - cut :] if self.held and cut else options[: len(options) - cut]
-        return self.pick(mine)
+        """One of the phrasings of this side. "[a|b]" in a phrasing stands for a choice; which side a phrasing belongs to
+        is decided by the hash of the chosen words, so held-out phrasings are unseen combinations of seen words. A
+        phrasing without a choice belongs to training."""
+        for _ in range(300):
+            pattern = self.pick(options)
+            text = expand(self, pattern)
+            if not self.held if text == pattern else side(text) == self.held:
+                break
+        return text
 
     def owned(self, make):
         """Draw from make() until the value belongs to this side."""
@@ -99,14 +119,52 @@ def invented(s, syllables=None):
     return s.owned(make)
 
 
-def word(s):
-    """A common word, or now and then an invented one or a letter-digit code."""
+def _pieces():
+    """The plain letter and digit strings among the tokens: to copy any text, every token must have been copied."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tokenizer.json")
+    if not os.path.exists(path):    # while the tokenizer itself is made
+        return NOUNS + TECH
+    with open(path, encoding="utf-8") as file:
+        tokens = sorted(json.load(file)["model"]["vocab"])
+    return [t.lstrip("\u0120") for t in tokens if re.fullmatch("\u0120?[A-Za-z0-9]+", t)]
+
+
+PIECES = _pieces()
+
+
+def scrambled(s):
+    """A word that nobody has seen: pieces of words, letters and digits joined at random."""
     kind = s.random()
-    if kind < 0.7:
-        return s.pick(s.pick([NOUNS, ADJECTIVES, TECH, ANIMALS, FRUITS]))
+    if kind < 0.45:
+        return s.pick(PIECES)
+    if kind < 0.8:
+        return s.pick(PIECES) + s.pick(PIECES)
     if kind < 0.9:
+        return "".join(s.pick("abcdefghijklmnopqrstuvwxyz") for _ in range(s.randint(1, 9)))
+    return s.pick(PIECES) + s.pick(["_", "-", ""]) + s.pick([s.pick(PIECES), str(s.randint(0, 9999))])
+
+
+def word(s):
+    """A common word, an invented one, a letter-digit code, or one that nobody has seen."""
+    kind = s.random()
+    if kind < 0.45:
+        return s.pick(s.pick([NOUNS, ADJECTIVES, TECH, ANIMALS, FRUITS]))
+    if kind < 0.6:
         return invented(s).lower()
-    return code(s)
+    if kind < 0.68:
+        return code(s)
+    return scrambled(s)
+
+
+def salad(s):
+    """Words in no order, with capitals and marks as prose has them."""
+    words = [scrambled(s) if s.chance(0.7) else word(s) for _ in range(s.randint(1, 9))]
+    if s.chance(0.5):
+        words[0] = words[0][0].upper() + words[0][1:]
+    if s.chance(0.3):
+        at = s.randint(0, len(words) - 1)
+        words[at] += s.pick([",", ";", ":", " -", " =", "()", "..."])
+    return " ".join(words) + s.pick(["", "", ".", "!", "?"])
 
 
 def code(s):
@@ -124,8 +182,10 @@ def stem(s):
             return s.pick(TECH + NOUNS) + s.pick(["_", "-"]) + s.pick(STEMS + NOUNS)
         if kind < 0.85:
             return s.pick(NOUNS + TECH + ADJECTIVES)
-        if kind < 0.93:
+        if kind < 0.89:
             return invented_raw(s).lower()
+        if kind < 0.96:
+            return scrambled(s)
         return s.pick(["README", "Makefile", "LICENSE", "TODO", "CHANGELOG", "NOTES"])
     # Common stems occur on both sides: a held-out test of "notes.txt" is still held out by its other slots.
     return make()
@@ -199,6 +259,8 @@ def sentence(s):
 
 def line(s):
     """A line of a text file."""
+    if s.chance(0.35):
+        return salad(s)
     kind = s.random()
     if kind < 0.45:
         return sentence(s)
