@@ -15,6 +15,7 @@
 typedef struct settings {
     const char *output;
     int type;
+    const char *tensor_types;
     bool no_tokenizer;
     int64_t threads;
 } settings;
@@ -32,6 +33,11 @@ static const ds4_option options[] = {
      .default_text = "bf16",
      .offset = offsetof(settings, type),
      .help = "how matrices are stored"},
+    {.names = "--tensor-type",
+     .kind = DS4_OPTION_STRING,
+     .argument = "PATTERN=TYPE,...",
+     .offset = offsetof(settings, tensor_types),
+     .help = "other types for the matrices whose GGUF names match, as in token_embd*=q8_0"},
     {.names = "--no-tokenizer",
      .kind = DS4_OPTION_FLAG,
      .offset = offsetof(settings, no_tokenizer),
@@ -326,6 +332,9 @@ static ds4_status convert(const settings *s, const char *directory, ds4_error *e
     if (status == DS4_OK) status = match_all(&c, error);
     if (status == DS4_OK) {
         ds4_plan_set_types(&c.plan, &targets[s->type].recipe);
+        status = ds4_plan_override_types(&c.plan, s->tensor_types, error);
+    }
+    if (status == DS4_OK) {
         status = write_file(&c, s, directory, &vocabulary, error);
     }
     for (size_t i = 0; c.sources != NULL && i < n_planned; i++) free(c.sources[i]);

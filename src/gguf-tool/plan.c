@@ -1,9 +1,11 @@
 #include "gguf-tool/plan.h"
 
+#include <fnmatch.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/error.h"
 
@@ -336,6 +338,61 @@ void ds4_plan_set_types(ds4_plan *plan, const ds4_recipe *recipe) {
         if (t->ne[0] % ds4_type_get_info((uint32_t)t->type)->block_elements != 0)
             t->type = DS4_TYPE_F16;
     }
+}
+
+/* The writable type of that name, in any case; false if there is none. */
+static bool find_type(const char *name, ds4_type *type) {
+    static const ds4_type writable[] = {DS4_TYPE_F32, DS4_TYPE_F16, DS4_TYPE_BF16, DS4_TYPE_Q8_0};
+    for (size_t i = 0; i < sizeof writable / sizeof writable[0]; i++) {
+        if (strcasecmp(name, ds4_type_get_info((uint32_t)writable[i])->name) != 0) continue;
+        *type = writable[i];
+        return true;
+    }
+    return false;
+}
+
+static ds4_status override_types(ds4_plan *plan, const char *pattern, const char *type_name,
+                                 ds4_error *error) {
+    ds4_type type = DS4_TYPE_F32;
+    size_t n_matched = 0;
+    if (!find_type(type_name, &type))
+        return ds4_fail(error, DS4_INVALID_ARGUMENT,
+                        "type '%s' of '%s' is none of f32, f16, bf16, q8_0", type_name, pattern);
+    for (size_t i = 0; i < plan->n; i++) {
+        ds4_tensor_plan *t = &plan->tensors[i];
+        if (t->part == DS4_PART_VECTOR || t->part == DS4_PART_IDS) continue;
+        if (fnmatch(pattern, t->name, 0) != 0) continue;
+        if (t->ne[0] % ds4_type_get_info((uint32_t)type)->block_elements != 0)
+            return ds4_fail(error, DS4_INVALID_ARGUMENT,
+                            "'%s' cannot be %s: its rows of %" PRIu64 " are no whole blocks",
+                            t->name, type_name, t->ne[0]);
+        t->type = type;
+        n_matched++;
+    }
+    if (n_matched > 0) return DS4_OK;
+    return ds4_fail(error, DS4_INVALID_ARGUMENT, "no matrix is called '%s'", pattern);
+}
+
+ds4_status ds4_plan_override_types(ds4_plan *plan, const char *rules, ds4_error *error) {
+    if (rules == NULL) return DS4_OK;
+    ds4_status status = DS4_OK;
+    char *text = malloc(strlen(rules) + 1);
+    if (text == NULL) return ds4_fail_memory(error, strlen(rules) + 1, "the tensor types");
+    strcpy(text, rules);
+    for (char *entry = text, *next; status == DS4_OK && entry != NULL; entry = next) {
+        next = strchr(entry, ',');
+        if (next != NULL) *next++ = '\0';
+        char *type = strchr(entry, '=');
+        if (type == NULL || type == entry) {
+            status =
+                ds4_fail(error, DS4_INVALID_ARGUMENT, "'%s' is not of the form PATTERN=TYPE", entry);
+        } else {
+            *type++ = '\0';
+            status = override_types(plan, entry, type, error);
+        }
+    }
+    free(text);
+    return status;
 }
 
 void ds4_plan_put_tensors(const ds4_plan *plan, ds4_gguf_writer *writer) {

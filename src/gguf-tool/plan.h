@@ -57,6 +57,12 @@ typedef struct ds4_recipe {
 } ds4_recipe;
 void ds4_plan_set_types(ds4_plan *plan, const ds4_recipe *recipe);
 
+/* Gives matrices other types by name: `rules` is "PATTERN=TYPE,PATTERN=TYPE,..." with shell
+ * patterns on GGUF names (fnmatch: * ? [...]); of several that match, the last decides. Fails when
+ * a rule is malformed, names a type that cannot be written, matches no matrix, or does not fit the
+ * row width of one. NULL changes nothing. After ds4_plan_set_types. */
+ds4_status ds4_plan_override_types(ds4_plan *plan, const char *rules, ds4_error *error);
+
 /* Declares every tensor, in order. */
 void ds4_plan_put_tensors(const ds4_plan *plan, ds4_gguf_writer *writer);
 

@@ -347,11 +347,53 @@ static void test_bad_checkpoints(void **state) {
     assert_int_not_equal(access(output, F_OK), 0);
 }
 
+static int convert_with_rules(const char *rules, const char *output) {
+    char *argv[] = {"convert",
+                    DS4_FIXTURES "/oracle/hf-a",
+                    "-o",
+                    (char *)(uintptr_t)output,
+                    "--no-tokenizer",
+                    "--type",
+                    "q8_0",
+                    "--tensor-type",
+                    (char *)(uintptr_t)rules,
+                    NULL};
+    return ds4_tool_convert(9, argv);
+}
+
+static void test_types_by_name(void **state) {
+    (void)state;
+    const char *output = in_temporary("types.gguf");
+    ds4_error error = {0};
+    ds4_gguf *gguf = NULL;
+    assert_int_equal(
+        convert_with_rules("blk.*.ffn_*_exps.*=bf16,blk.0.*=f32,token_embd*=Q8_0", output), 0);
+    assert_int_equal(ds4_gguf_open(output, NULL, &gguf, &error), DS4_OK);
+    static const struct {
+        const char *name;
+        ds4_type type;
+    } expected[] = {{"token_embd.weight", DS4_TYPE_Q8_0},
+                    {"blk.0.ffn_up_exps.weight", DS4_TYPE_F32}, /* the last rule decides */
+                    {"blk.1.ffn_up_exps.weight", DS4_TYPE_BF16},
+                    {"blk.0.attn_norm.weight", DS4_TYPE_F32},
+                    {"blk.1.attn_norm.weight", DS4_TYPE_F32}, /* vectors stay */
+                    {"blk.1.attn_kv.weight", DS4_TYPE_Q8_0}};
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+        const ds4_gguf_tensor *tensor = ds4_gguf_find_tensor(gguf, expected[i].name);
+        assert_non_null(tensor);
+        assert_int_equal(tensor->type, expected[i].type);
+    }
+    ds4_gguf_close(gguf);
+    static const char *const bad[] = {
+        "token_embd", "=f16", "token_embd*=q3_x", "nothing*=f16", "*norm*=f16", "token_embd*=", ""};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_not_equal(convert_with_rules(bad[i], output), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values_survive),
-        cmocka_unit_test(test_metadata),
-        cmocka_unit_test(test_wrong_usage),
+        cmocka_unit_test(test_values_survive),  cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_types_by_name),   cmocka_unit_test(test_wrong_usage),
         cmocka_unit_test(test_bad_checkpoints),
     };
     return cmocka_run_group_tests(tests, make_temporary, remove_temporary);
