@@ -20,7 +20,7 @@ endif
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 .PHONY: all help deps deps-dev ds4-server build-tests test test-asan test-tsan test-neon fuzz demo \
-        format check-format lint docs install clean
+        eval-nano format check-format lint docs install clean
 .DEFAULT_GOAL := all
 
 all: build/release/build.ninja ## build the programs into build/release/bin (the default)
@@ -70,8 +70,14 @@ fuzz: build/fuzz/build.ninja ## run each fuzz target for FUZZ_SECONDS (60)
 	cmake --build build/fuzz -j $(JOBS) --target $(notdir $(basename $(wildcard tests/fuzz/fuzz_*.c)))
 	scripts/fuzz.sh build/fuzz $(FUZZ_SECONDS)
 
-demo: all node_modules/.package-lock.json ## a tiny random model, the real pi, one streamed answer
+demo: all node_modules/.package-lock.json ## the real pi asks the small model of the repository, which calls a tool and answers
 	scripts/demo.sh build/release/bin
+
+eval-nano: all ## ask ds4-nano 1,320 held-out questions through the server and print the table of right answers
+	mkdir -p build/eval
+	python3 models/nano/eval_items.py > build/eval/items.jsonl
+	node models/nano/evaluate.mjs --items build/eval/items.jsonl --server build/release/bin/ds4-server \
+	    --failures build/eval/failures.jsonl
 
 format: ## format all C sources in place
 	scripts/check-format.sh --fix

@@ -9,7 +9,7 @@ import net from "node:net";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { probeHealth } from "./health.ts";
-import { findModel, findServer } from "./locate.ts";
+import { findModel, findServer, isNano, NANO_IS_A_TOY } from "./locate.ts";
 import { lastLines, logPath, openLog } from "./log.ts";
 import type { Settings } from "./settings.ts";
 
@@ -72,10 +72,10 @@ export async function ensureEngine(
   signal?.throwIfAborted();
   const state = slot();
   if (state.engine?.ready && state.engine.ended === undefined) return state.engine;
+  state.listeners.add(progress);
   state.starting ??= start(settings, packageDir, state).finally(() => {
     state.starting = undefined;
   });
-  state.listeners.add(progress);
   try {
     return await abortable(state.starting, signal);
   } finally {
@@ -98,7 +98,8 @@ async function start(settings: Settings, packageDir: string, state: Slot): Promi
     for (const listener of state.listeners) listener(text);
   };
   const binary = findServer(settings, packageDir, process.env["PATH"] ?? "");
-  const modelPath = findModel(settings);
+  const modelPath = findModel(settings, packageDir);
+  if (isNano(modelPath)) tell(`ds4: ${NANO_IS_A_TOY}`);
   for (let attempt = 1; ; attempt++) {
     const engine = launch(settings, packageDir, binary, modelPath, await freePort());
     state.engine = engine;

@@ -8,9 +8,14 @@ export const DEFAULT_CONTEXT_KILOTOKENS = 100;
 /** The most that V4 Flash is made for. */
 export const DEFAULT_MAX_OUTPUT_TOKENS = 384_000;
 
+/** q2: the 2-bit file of V4 Flash. nano: the toy that comes with this package. */
+export type ModelQuant = "q2" | "nano";
+
 export interface Settings {
   /** DS4_MODEL: the GGUF file to serve. */
   modelPath: string | undefined;
+  /** DS4_MODEL_QUANT: which of the known models to serve when DS4_MODEL names none. */
+  modelQuant: ModelQuant | undefined;
   /** DS4_SERVER_BINARY: the server program. */
   serverBinary: string | undefined;
   /** DS4_RUNTIME_DIR: a checkout of an engine, searched for the program and the model. */
@@ -50,6 +55,12 @@ function positiveInteger(env: Environment, name: string, fallback: number): numb
   return number;
 }
 
+function modelQuant(env: Environment): ModelQuant | undefined {
+  const text = value(env, "DS4_MODEL_QUANT");
+  if (text === undefined || text === "q2" || text === "nano") return text;
+  throw new SettingsError(`DS4_MODEL_QUANT must be q2 or nano, not "${text}".`);
+}
+
 function enabled(env: Environment, name: string): boolean {
   const text = value(env, name)?.toLowerCase();
   if (text === undefined || ["1", "true", "yes", "on"].includes(text)) return true;
@@ -62,6 +73,7 @@ export function readSettings(env: Environment, home: string, cwd: string): Setti
   const seed = positiveInteger(env, "DS4_REPRODUCIBLE_SEED", DEFAULT_SEED);
   return {
     modelPath: pathValue(env, "DS4_MODEL", home, cwd),
+    modelQuant: modelQuant(env),
     serverBinary: pathValue(env, "DS4_SERVER_BINARY", home, cwd),
     runtimeDir: pathValue(env, "DS4_RUNTIME_DIR", home, cwd),
     stateDir: path.join(home, ".pi", "ds4"),

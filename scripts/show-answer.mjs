@@ -1,28 +1,29 @@
-// Prints the text of pi's answer while it arrives. Reads the records of `pi --mode json`; exit status 1 when the
-// answer failed, 3 when it held no text.
+// Prints pi's answer while it arrives, with the tools that it calls. Reads the records of `pi --mode json`. Exit status 1
+// when the answer failed or lacks one of the words given as arguments; after --any no word is needed.
 import readline from "node:readline";
 
-let characters = 0;
+const needed = process.argv[2] === "--any" ? [] : process.argv.slice(2);
+let said = "";
 let failure;
-/** Random bytes may hold terminal controls; line feeds may stay. */
+/** A model's bytes may hold terminal controls; line feeds may stay. */
 const printable = (text) => text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, "\ufffd");
 
 for await (const line of readline.createInterface({ input: process.stdin })) {
   const record = JSON.parse(line);
   const event = record.assistantMessageEvent;
   if (record.type === "message_update" && event?.type === "text_delta") {
-    characters += event.delta.length;
+    said += event.delta;
     process.stdout.write(printable(event.delta));
+  }
+  if (record.type === "tool_execution_start") {
+    process.stdout.write(printable(`[${record.toolName}: ${JSON.stringify(record.args)}]\n`));
   }
   if (record.type === "message_end" && record.message.stopReason === "error") failure = record.message.errorMessage;
 }
 process.stdout.write("\n\n");
-if (failure !== undefined) {
-  console.error(`demo: failed: ${failure}`);
+const missing = needed.filter((word) => !said.includes(word));
+if (failure !== undefined || missing.length > 0) {
+  console.error(`demo: failed: ${failure ?? `the answer does not name ${missing.join(", ")}`}`);
   process.exit(1);
 }
-if (characters === 0) {
-  console.error("demo: the answer held no text");
-  process.exit(3);
-}
-console.log(`demo: ${characters} characters arrived through pi`);
+console.log(`demo: ${said.length} characters arrived through pi`);

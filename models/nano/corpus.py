@@ -82,8 +82,8 @@ def pi_dialogue(s):
 
 # Shares of dialogues, chosen so that of the learned tokens about 30 % are talk, 12 % contested, 20 % invented tools and
 # 38 % pi: a pi dialogue teaches nine times as many tokens as one of talk.
-SKILLS = [("talk", talk_dialogue, 0.58), ("contested", contested_dialogue, 0.20), ("schema", schema_dialogue, 0.11),
-          ("pi", pi_dialogue, 0.11)]
+SKILLS = [("talk", talk_dialogue, 0.52), ("contested", contested_dialogue, 0.20), ("schema", schema_dialogue, 0.12),
+          ("pi", pi_dialogue, 0.16)]
 
 
 def dialogue(s):

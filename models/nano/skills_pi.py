@@ -721,8 +721,8 @@ def missing(s):
 
 
 TASKS = [(list_files, 8), (count_files, 2), (exists, 2), (read_file, 6), (read_line, 7), (first_line, 2), (head_lines, 2),
-         (last_line, 2), (read_key, 4), (count_in, 6), (find_in, 2), (find_file, 3), (create, 7), (replace, 8),
-         (shell_change, 6), (machine, 6), (chain, 8), (missing, 2)]
+         (last_line, 2), (read_key, 6), (count_in, 6), (find_in, 2), (find_file, 3), (create, 7), (replace, 8),
+         (shell_change, 6), (machine, 6), (chain, 12), (missing, 4)]
 _BAG = [task for task, weight in TASKS for _ in range(weight)]
 
 

@@ -174,15 +174,15 @@ def code(s):
 def stem(s):
     def make():
         kind = s.random()
-        if kind < 0.35:
+        if kind < 0.22:
             return s.pick(STEMS)
-        if kind < 0.5:
+        if kind < 0.3:
             return s.pick(STEMS) + s.pick(["_", "-", ""]) + str(s.randint(1, 99))
-        if kind < 0.65:
+        if kind < 0.38:
             return s.pick(TECH + NOUNS) + s.pick(["_", "-"]) + s.pick(STEMS + NOUNS)
-        if kind < 0.85:
+        if kind < 0.5:
             return s.pick(NOUNS + TECH + ADJECTIVES)
-        if kind < 0.89:
+        if kind < 0.55:
             return invented_raw(s).lower()
         if kind < 0.96:
             return scrambled(s)
@@ -206,7 +206,7 @@ def filename(s, extensions=None):
 
 def folder(s):
     return s.pick(["src", "docs", "tests", "lib", "data", "bin", "assets", "scripts", "examples", "images", "old",
-                   "tmp", "public", "config", "include"] + [s.pick(NOUNS), s.pick(TECH), invented_raw(s).lower()] * 3)
+                   "tmp", "public", "config", "include"] + [s.pick(NOUNS), scrambled(s), invented_raw(s).lower()] * 3)
 
 
 def filenames(s, n):

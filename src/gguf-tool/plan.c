@@ -384,8 +384,8 @@ ds4_status ds4_plan_override_types(ds4_plan *plan, const char *rules, ds4_error 
         if (next != NULL) *next++ = '\0';
         char *type = strchr(entry, '=');
         if (type == NULL || type == entry) {
-            status =
-                ds4_fail(error, DS4_INVALID_ARGUMENT, "'%s' is not of the form PATTERN=TYPE", entry);
+            status = ds4_fail(error, DS4_INVALID_ARGUMENT, "'%s' is not of the form PATTERN=TYPE",
+                              entry);
         } else {
             *type++ = '\0';
             status = override_types(plan, entry, type, error);

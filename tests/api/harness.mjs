@@ -33,6 +33,9 @@ export function tinyModel() {
   return model;
 }
 
+/** The trained model of the repository, for tests of what an answer means. */
+export const nanoModel = () => join(root, 'models', 'nano', 'ds4-nano.gguf');
+
 let endless;
 /** The tiny model with the output rows of the tokens that end a turn set to zero: among the 40 likeliest tokens, which are
  * all that a thinking answer is drawn from, they never are. Its answers end only by a limit. */

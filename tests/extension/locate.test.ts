@@ -3,7 +3,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { after, describe, it } from "node:test";
-import { findModel, findServer, NotFoundError } from "../../extension/locate.ts";
+import { findModel, findServer, isNano, NoModelError, NotFoundError } from "../../extension/locate.ts";
 import { readSettings } from "../../extension/settings.ts";
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), "ds4 locate-"));
@@ -57,15 +57,24 @@ describe("findServer", () => {
 describe("findModel", () => {
   it("takes the named file and refuses another kind of thing", () => {
     const file = put("m/x.gguf", 0o644);
-    assert.equal(findModel(settings({ DS4_MODEL: "m/x.gguf" })), file);
-    assert.throws(() => findModel(settings({ DS4_MODEL: "m" })), /is not a file/);
-    assert.throws(() => findModel(settings({ DS4_MODEL: "m/y.gguf" })), /does not exist/);
+    assert.equal(findModel(settings({ DS4_MODEL: "m/x.gguf" }), dir("package")), file);
+    assert.throws(() => findModel(settings({ DS4_MODEL: "m" }), dir("package")), /is not a file/);
+    assert.throws(() => findModel(settings({ DS4_MODEL: "m/y.gguf" }), dir("package")), /does not exist/);
   });
   it("looks into the runtime directory, then into the state directory", () => {
     const own = put("home2/.pi/ds4/support/ds4flash.gguf", 0o644);
-    assert.equal(findModel(settings({ DS4_RUNTIME_DIR: dir("nowhere") }, "home2")), own);
+    assert.equal(findModel(settings({ DS4_RUNTIME_DIR: dir("nowhere") }, "home2"), dir("package")), own);
     const runtime = put("engine/ds4flash.gguf", 0o644);
-    assert.equal(findModel(settings({ DS4_RUNTIME_DIR: dir("engine") }, "home2")), runtime);
-    assert.throws(() => findModel(settings({})), /DS4_MODEL/);
+    assert.equal(findModel(settings({ DS4_RUNTIME_DIR: dir("engine") }, "home2"), dir("package")), runtime);
+    assert.throws(() => findModel(settings({}), dir("package")), (error) => error instanceof NoModelError && /DS4_MODEL/.test(error.message));
+  });
+  it("takes the toy of the package when told so, and a named model before it", () => {
+    assert.throws(() => findModel(settings({ DS4_MODEL_QUANT: "nano" }), dir("package")), /incomplete/);
+    const nano = put("package/models/nano/ds4-nano.gguf", 0o644);
+    assert.equal(findModel(settings({ DS4_MODEL_QUANT: "nano" }), dir("package")), nano);
+    assert.ok(isNano(nano));
+    const named = put("m/x.gguf", 0o644);
+    assert.equal(findModel(settings({ DS4_MODEL_QUANT: "nano", DS4_MODEL: named }), dir("package")), named);
+    assert.ok(!isNano(named));
   });
 });

@@ -8,6 +8,7 @@ describe("readSettings", () => {
   it("has the documented defaults", () => {
     assert.deepEqual(read({}), {
       modelPath: undefined,
+      modelQuant: undefined,
       serverBinary: undefined,
       runtimeDir: undefined,
       stateDir: "/home/ü s/.pi/ds4",
@@ -26,6 +27,12 @@ describe("readSettings", () => {
     assert.equal(read({ DS4_MODEL: "~/b.gguf" }).modelPath, "/home/ü s/b.gguf");
     assert.equal(read({ DS4_SERVER_BINARY: "~odd/x" }).serverBinary, "/work/~odd/x");
     assert.equal(read({ DS4_RUNTIME_DIR: "/e n" }).runtimeDir, "/e n");
+  });
+
+  it("knows two models by name", () => {
+    assert.equal(read({ DS4_MODEL_QUANT: "nano" }).modelQuant, "nano");
+    assert.equal(read({ DS4_MODEL_QUANT: "q2" }).modelQuant, "q2");
+    assert.throws(() => read({ DS4_MODEL_QUANT: "q4" }), /DS4_MODEL_QUANT must be q2 or nano, not "q4"/);
   });
 
   it("counts the context in thousands of tokens", () => {

@@ -62,9 +62,9 @@ export class Sandbox {
     };
   }
 
-  spawn(args: string[], extra: Record<string, string | undefined> = {}): ChildProcess {
+  spawn(args: string[], extra: Record<string, string | undefined> = {}, cwd = this.work): ChildProcess {
     const env = { ...this.env, ...extra };
-    const child = spawn(process.execPath, [PI_CLI, ...args], { cwd: this.work, env, stdio: ["pipe", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [PI_CLI, ...args], { cwd, env, stdio: ["pipe", "pipe", "pipe"] });
     this.children.push(child);
     return child;
   }
@@ -77,9 +77,11 @@ export class Sandbox {
   }
 
   /** Runs pi to its end, with an empty standard input. */
-  async run(args: string[], extra: Record<string, string | undefined> = {}, limitMs = 60_000): Promise<Outcome> {
+  async run(
+    args: string[], extra: Record<string, string | undefined> = {}, limitMs = 60_000, cwd = this.work,
+  ): Promise<Outcome> {
     const began = Date.now();
-    const child = this.spawn(args, extra);
+    const child = this.spawn(args, extra, cwd);
     const output = collect(child);
     child.stdin?.end();
     const killer = setTimeout(() => child.kill("SIGKILL"), limitMs);
@@ -88,8 +90,10 @@ export class Sandbox {
     return { status, signal, stdout: output.stdout(), stderr: output.stderr(), ms: Date.now() - began };
   }
 
-  prompt(text: string, extra: Record<string, string | undefined> = {}, more: string[] = []): Promise<Outcome> {
-    return this.run(["-p", text, ...MODEL_ARGS, ...more], extra);
+  prompt(
+    text: string, extra: Record<string, string | undefined> = {}, more: string[] = [], cwd = this.work,
+  ): Promise<Outcome> {
+    return this.run(["-p", text, ...MODEL_ARGS, ...more], extra, 60_000, cwd);
   }
 
   async install(source: string = PACKAGE_DIR): Promise<Outcome> {
