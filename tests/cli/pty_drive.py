@@ -3,6 +3,7 @@
 STEPS is a list of ["expect", TEXT], ["send", TEXT], ["pause", SECONDS]; prints
 {"output": all that the program wrote, "exit": status or -signal, "failed": the step that timed out or null}.
 """
+import fcntl
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ import select
 import signal
 import struct
 import sys
+import termios
 import time
 
 TIMEOUT = 60.0
@@ -22,8 +24,6 @@ class Terminal:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.execvp(argv[0], argv)
-        import fcntl
-        import termios
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
 
     def read(self, seconds):
@@ -55,6 +55,12 @@ class Terminal:
         while time.monotonic() < until and self.read(0.02):
             pass
 
+    def raw(self):
+        """Waits until the line editor reads keys: an end of file typed before that would be lost."""
+        until = time.monotonic() + TIMEOUT
+        while time.monotonic() < until and termios.tcgetattr(self.fd)[3] & termios.ICANON:
+            self.read(0.02)
+
     def finish(self):
         """Waits for the end of the program; kills it when it does not come."""
         until = time.monotonic() + 20
@@ -80,6 +86,8 @@ def main():
                 failed = f"step {index}: expected {value!r}"
                 break
         elif kind == "send":
+            if value == "\x04":
+                terminal.raw()
             os.write(terminal.fd, value.encode())
         else:
             terminal.pause(value)
