@@ -156,6 +156,49 @@ void ds4_engine_destroy(ds4_engine *engine);
 const ds4_engine_options *
 ds4_engine_get_options(const ds4_engine *engine); /* with the defaults filled in */
 
+/* ---- steering (docs/steering.md) ---- */
+
+/* One vector per layer along which outputs of the layer's halves are edited. Immutable: any thread
+ * may use it, and several requests may share it. */
+typedef struct ds4_direction ds4_direction;
+
+typedef struct ds4_direction_info {
+    uint32_t n_layers, n_embd;
+    uint32_t n_steered;              /* layers whose vector is not zero */
+    float least_norm, greatest_norm; /* of those layers' vectors; builders make them 1 */
+    uint64_t fingerprint;            /* of the numbers */
+} ds4_direction_info;
+
+/* Reads a file of n_layers x n_embd little-endian float32, layer 0 first. FORMAT when its size does
+ * not suit the model, a number is not finite or all are zero. On success *direction is owned by the
+ * caller and must outlive every call that uses it. */
+ds4_status ds4_direction_open(const char *path, const ds4_model *model, ds4_direction **direction,
+                              ds4_error *error);
+/* The same from memory: vectors [n_layers][n_embd] are copied. */
+ds4_status ds4_direction_create(const float *vectors, uint32_t n_layers, uint32_t n_embd,
+                                ds4_direction **direction, ds4_error *error);
+void ds4_direction_close(ds4_direction *direction);
+const ds4_direction_info *ds4_direction_get_info(const ds4_direction *direction);
+
+/* y is the output of a half of a layer (attention or feed-forward), d the layer's vector, s the
+ * scale. */
+typedef enum ds4_steer_mode {
+    DS4_STEER_PROJECT, /* y -= s (d.y) d: negative s amplifies what points along d, either way */
+    DS4_STEER_ADD,     /* y += s |y| d: the sign of d counts */
+} ds4_steer_mode;
+
+/* A dial. All zero: no steering. */
+typedef struct ds4_steering {
+    const ds4_direction *direction; /* NULL: no steering */
+    float ffn, attn;                /* scales from -100 to 100; 0 leaves that half alone */
+    ds4_steer_mode mode;
+    uint32_t first_layer, n_layers; /* the layers that are steered; n_layers 0: all that follow */
+} ds4_steering;
+
+/* What tells rows computed under one dial from rows computed under another: 0 for no steering (also
+ * when `steering` is NULL). */
+uint64_t ds4_steering_identity(const ds4_steering *steering);
+
 /* ---- session ---- */
 
 /* `n_context` tokens at most (<= the engine's max_context). All its memory is allocated here. */
@@ -166,7 +209,10 @@ uint32_t ds4_session_length(const ds4_session *session);  /* tokens evaluated so
 uint32_t ds4_session_context(const ds4_session *session); /* the n_context it was created with */
 const int32_t *
 ds4_session_tokens(const ds4_session *session); /* ds4_session_length ids, owned by the session */
-void ds4_session_reset(ds4_session *session);   /* back to zero tokens */
+/* The dial each of them was evaluated under (ds4_steering_identity): rows are fit for another
+ * request only where its tokens and its dials are the same. Owned by the session. */
+const uint64_t *ds4_session_dials(const ds4_session *session);
+void ds4_session_reset(ds4_session *session); /* back to zero tokens */
 
 /* Returns to the state after the first `n_tokens` tokens, exactly. UNSUPPORTED when that is further
  * back than the session's journal reaches (ds4_session_rewind_floor); then reset and evaluate
@@ -198,12 +244,16 @@ typedef struct ds4_batch_item {
     ds4_logit_rows want;
     float
         *logits; /* [rows][n_vocab] float32, caller-owned; rows = 0, 1 or n_tokens as `want` says */
+    const ds4_steering *steering; /* of these tokens; NULL: none */
+    /* What the layers' halves said about these tokens, before any edit of theirs: caller-owned
+     * [n_tokens][n_layers][n_embd], or NULL. For building directions. */
+    float *attn_outputs, *ffn_outputs;
 } ds4_batch_item;
 
 /* Evaluates all items in one pass over the weights. The sum of n_tokens must not exceed
- * max_batch_tokens. The result of an item depends on its session's tokens alone: not on the other
- * items, on how its tokens were cut into calls, or on the number of threads, bit for bit. On error
- * no session has moved. */
+ * max_batch_tokens. The result of an item depends on its session's tokens and dials alone: not on
+ * the other items, on how its tokens were cut into calls, or on the number of threads, bit for bit.
+ * On error no session has moved. */
 ds4_status ds4_engine_forward(ds4_engine *engine, const ds4_batch_item *items, size_t n_items,
                               ds4_error *error);
 

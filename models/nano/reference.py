@@ -49,6 +49,7 @@ class Reference:
         self.t = {name: np.asarray(value, np.float64) if value.dtype.kind == "f" else value
                   for name, value in tensors.items()}
         self.position = 0
+        self.steer = lambda site, layer, y: y      # edits the output of a half of a layer: "attn" or "ffn"
         self.state = []
         for ratio in config["compress_ratios"][: config["num_hidden_layers"]]:
             self.state.append({"raw": [], "rows": [], "index": [], "window": Window(ratio, config["head_dim"]),
@@ -171,10 +172,10 @@ class Reference:
         for layer in range(c["num_hidden_layers"]):
             name = "layers.%d" % layer
             h, post, p = self.before(x, name + ".hc_attn")
-            y = self.attention(layer, rms(h, eps, t[name + ".attn_norm.weight"]))
+            y = self.steer("attn", layer, self.attention(layer, rms(h, eps, t[name + ".attn_norm.weight"])))
             x = post[:, None] * y + p.T @ x
             h, post, p = self.before(x, name + ".hc_ffn")
-            y = self.feed_forward(layer, rms(h, eps, t[name + ".ffn_norm.weight"]), token)
+            y = self.steer("ffn", layer, self.feed_forward(layer, rms(h, eps, t[name + ".ffn_norm.weight"]), token))
             x = post[:, None] * y + p.T @ x
         self.position += 1
         v = t["hc_head_fn"] @ rms(x.reshape(-1), eps)

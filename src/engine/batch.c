@@ -67,6 +67,8 @@ ds4_status ds4_step_compose(const ds4_batch_item *items, size_t n_items, uint32_
             .position = item->session->n_tokens,
             .n = item->n_tokens,
             .first_row = step->n_rows,
+            .steering = item->steering,
+            .outputs = {[DS4_STEER_ATTN] = item->attn_outputs, [DS4_STEER_FFN] = item->ffn_outputs},
         };
         for (uint32_t t = 0; t < item->n_tokens; t++, step->n_rows++) {
             step->item_of_row[step->n_rows] = step->n_items;

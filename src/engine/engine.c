@@ -43,7 +43,7 @@ static void make_plan(const ds4_model *model, const ds4_engine_options *options,
     };
     ds4_kv_bytes(&model->hparams, &codec, options->max_context, &plan->session_fixed,
                  &plan->session_rows);
-    plan->session_fixed += options->max_context * sizeof(int32_t);
+    plan->session_fixed += options->max_context * (sizeof(int32_t) + sizeof(uint64_t));
     plan->total = plan->weights + plan->scratch +
                   options->max_sessions * (plan->session_fixed + plan->session_rows);
 }
@@ -124,8 +124,11 @@ static uint32_t list_logit_rows(ds4_engine *engine, const ds4_batch_item *items,
 }
 
 static void advance(ds4_session *session, const ds4_batch_item *item) {
-    for (uint32_t t = 0; t < item->n_tokens; t++)
+    uint64_t dial = ds4_steering_identity(item->steering);
+    for (uint32_t t = 0; t < item->n_tokens; t++) {
         session->tokens[session->n_tokens + t] = item->tokens[t];
+        session->dials[session->n_tokens + t] = dial;
+    }
     session->n_tokens += item->n_tokens;
     if (session->n_tokens > DS4_JOURNAL_TOKENS &&
         session->n_tokens - DS4_JOURNAL_TOKENS > session->rewind_floor)
@@ -138,6 +141,10 @@ ds4_status ds4_engine_forward(ds4_engine *engine, const ds4_batch_item *items, s
         if (items[i].session->engine != engine)
             return ds4_fail(error, DS4_INVALID_ARGUMENT, "batch item %zu belongs to another engine",
                             i);
+        if (items[i].steering == NULL) continue;
+        const ds4_hparams *hp = &engine->model->hparams;
+        ds4_status status = ds4_steering_check(items[i].steering, hp->n_layers, hp->n_embd, error);
+        if (status != DS4_OK) return status;
     }
     ds4_status status = ds4_step_compose(items, n_items, engine->options.max_batch_tokens,
                                          engine->model->hparams.n_vocab, &engine->step, error);

@@ -20,6 +20,7 @@ struct ds4_session {
     uint32_t n_tokens;
     uint32_t rewind_floor; /* the rings still hold everything needed from here on */
     int32_t *tokens;       /* [n_context] */
+    uint64_t *dials;       /* [n_context] ds4_steering_identity of what each was evaluated under */
 };
 
 #endif

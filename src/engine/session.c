@@ -15,8 +15,10 @@ ds4_status ds4_session_create(ds4_engine *engine, uint32_t n_context, ds4_sessio
     session->engine = engine;
     session->n_context = n_context;
     session->tokens = malloc(n_context * sizeof *session->tokens);
-    ds4_status status =
-        session->tokens != NULL ? DS4_OK : ds4_fail_memory(error, n_context * 4ull, "a session");
+    session->dials = malloc(n_context * sizeof *session->dials);
+    ds4_status status = session->tokens != NULL && session->dials != NULL
+                            ? DS4_OK
+                            : ds4_fail_memory(error, n_context * 12ull, "a session");
     if (status == DS4_OK)
         status = ds4_kv_create(&engine->model->hparams, &engine->forward.codec, n_context,
                                &session->kv, error);
@@ -31,6 +33,7 @@ void ds4_session_destroy(ds4_session *session) {
     if (session == NULL) return;
     ds4_kv_free(&session->kv);
     free(session->tokens);
+    free(session->dials);
     free(session);
 }
 
@@ -44,6 +47,10 @@ uint32_t ds4_session_context(const ds4_session *session) {
 
 const int32_t *ds4_session_tokens(const ds4_session *session) {
     return session->tokens;
+}
+
+const uint64_t *ds4_session_dials(const ds4_session *session) {
+    return session->dials;
 }
 
 void ds4_session_reset(ds4_session *session) {
@@ -97,6 +104,7 @@ ds4_status ds4_session_copy(ds4_session *target, const ds4_session *source, ds4_
         copy_compressor(&to->indexer, &from->indexer, source->n_tokens);
     }
     memcpy(target->tokens, source->tokens, source->n_tokens * sizeof *source->tokens);
+    memcpy(target->dials, source->dials, source->n_tokens * sizeof *source->dials);
     target->n_tokens = source->n_tokens;
     target->rewind_floor = source->rewind_floor;
     return DS4_OK;

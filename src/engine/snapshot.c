@@ -1,5 +1,6 @@
-/* A session as bytes: a header that says for what it is valid, the tokens, then the live rows in
- * the order of ds4_kv_visit. Little-endian like every machine this engine runs on. */
+/* A session as bytes: a header that says for what it is valid, the tokens and their dials,
+ * then the live rows in the order of ds4_kv_visit. Little-endian like every machine this engine
+ * runs on. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,7 @@ typedef struct snapshot_header {
     uint32_t rope_angles, n_tokens;
 } snapshot_header;
 
-static const char MAGIC[8] = {'D', 'S', '4', 'S', 'E', 'S', 'S', '1'};
+static const char MAGIC[8] = {'D', 'S', '4', 'S', 'E', 'S', 'S', '2'};
 
 typedef struct cursor {
     uint8_t *at, *end;
@@ -61,7 +62,8 @@ ds4_status ds4_session_save(const ds4_session *session, uint8_t **bytes, size_t 
     uint32_t window = session->engine->model->hparams.window;
     snapshot_header header = make_header(session);
     size_t token_bytes = session->n_tokens * sizeof *session->tokens;
-    cursor c = {.counted = sizeof header + token_bytes};
+    size_t dial_bytes = session->n_tokens * sizeof *session->dials;
+    cursor c = {.counted = sizeof header + token_bytes + dial_bytes};
     ds4_kv_visit(&session->kv, window, session->n_tokens, count, &c, error);
     c.at = malloc(c.counted);
     if (c.at == NULL) return ds4_fail_memory(error, c.counted, "a saved session");
@@ -69,6 +71,7 @@ ds4_status ds4_session_save(const ds4_session *session, uint8_t **bytes, size_t 
     *n_bytes = c.counted;
     write_out(&c, &header, sizeof header, error);
     write_out(&c, session->tokens, token_bytes, error);
+    write_out(&c, session->dials, dial_bytes, error);
     return ds4_kv_visit(&session->kv, window, session->n_tokens, write_out, &c, error);
 }
 
@@ -111,6 +114,8 @@ ds4_status ds4_session_restore(ds4_session *session, const uint8_t *bytes, size_
     if (status == DS4_OK)
         status = read_in(&c, session->tokens, header.n_tokens * sizeof *session->tokens, error);
     if (status == DS4_OK) status = check_tokens(session, header.n_tokens, error);
+    if (status == DS4_OK)
+        status = read_in(&c, session->dials, header.n_tokens * sizeof *session->dials, error);
     if (status == DS4_OK)
         status = ds4_kv_visit(&session->kv, window, header.n_tokens, read_in, &c, error);
     if (status == DS4_OK && c.at != c.end)

@@ -279,9 +279,11 @@ void ds4_forward_run(ds4_forward *f, const ds4_weights *weights, const ds4_step 
         const ds4_layer_weights *layer = &weights->layers[l];
         ds4_forward_hc_pre(f, step, &layer->hc_attn, layer->attn_norm);
         ds4_forward_attention(f, step, layer, l);
+        ds4_forward_steer(f, step, DS4_STEER_ATTN, l);
         ds4_forward_hc_post(f, step);
         ds4_forward_hc_pre(f, step, &layer->hc_ffn, layer->ffn_norm);
         ds4_forward_experts(f, step, layer, l);
+        ds4_forward_steer(f, step, DS4_STEER_FFN, l);
         ds4_forward_hc_post(f, step);
     }
     if (n_logit_rows > 0) ds4_forward_head(f, weights, n_logit_rows);

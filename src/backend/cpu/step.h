@@ -7,12 +7,15 @@
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/kv.h"
 #include "backend/cpu/rope.h"
+#include "steering/direction.h"
 
 /* A session's consecutive tokens in this step: rows first_row .. first_row + n - 1, positions from
  * `position` on. */
 typedef struct ds4_step_item {
     ds4_kv *kv;
     uint32_t position, n, first_row;
+    const ds4_steering *steering; /* of all its rows; NULL: none */
+    float *outputs[2]; /* [n][n_layers][n_embd] by ds4_steer_site, or NULL: see ds4_batch_item */
 } ds4_step_item;
 
 typedef struct ds4_step {
@@ -102,6 +105,11 @@ void ds4_forward_compress(ds4_forward *f, const ds4_step *step, const ds4_layer_
 /* indexer.c: fills selected / n_selected for a layer with ratio 4; rows that see everything get all
  * rows. */
 void ds4_forward_select(ds4_forward *f, const ds4_step *step, uint32_t layer);
+/* steer.c: one edit, y [n] along v [n] (ds4_steer_mode). */
+void ds4_steer_row(const ds4_vector_ops *ops, ds4_steer_mode mode, float scale, const float *v,
+                   float *y, size_t n);
+/* steer.c: hands out y where an item asks for it, then edits it as the items' dials say. */
+void ds4_forward_steer(ds4_forward *f, const ds4_step *step, ds4_steer_site site, uint32_t layer);
 /* experts.c: x -> y */
 void ds4_forward_experts(ds4_forward *f, const ds4_step *step, const ds4_layer_weights *weights,
                          uint32_t layer);

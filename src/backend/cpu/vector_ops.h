@@ -9,7 +9,9 @@
 
 typedef struct ds4_vector_ops {
     const char *name;
-    /* 1 / sqrt(mean(x^2) + eps), the sum in double over 8 lanes. */
+    /* Summed in double over 8 lanes. */
+    double (*dot)(const float *x, const float *y, size_t n);
+    /* 1 / sqrt(mean(x^2) + eps), the mean by `dot`. */
     float (*rms_scale)(const float *x, size_t n, float eps);
     /* y = (x * scale) * w; w may be NULL. y may be x. */
     void (*scale)(const float *x, float scale, const float *w, float *y, size_t n);

@@ -29,15 +29,18 @@ static inline float exp_lane(float x) {
     return x < -87.0f ? 0.0f : p;
 }
 
-static float rms_scale(const float *x, size_t n, float eps) {
+static double dot(const float *x, const float *y, size_t n) {
     double lane[8] = {0};
     size_t i = 0;
     for (; i + 8 <= n; i += 8)
-        for (size_t l = 0; l < 8; l++) lane[l] = fma((double)x[i + l], (double)x[i + l], lane[l]);
-    for (size_t l = 0; i + l < n; l++) lane[l] = fma((double)x[i + l], (double)x[i + l], lane[l]);
-    double sum =
-        ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
-    return 1.0f / sqrtf((float)(sum / (double)n) + eps);
+        for (size_t l = 0; l < 8; l++) lane[l] = fma((double)x[i + l], (double)y[i + l], lane[l]);
+    for (size_t l = 0; i + l < n; l++) lane[l] = fma((double)x[i + l], (double)y[i + l], lane[l]);
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) +
+           ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+static float rms_scale(const float *x, size_t n, float eps) {
+    return 1.0f / sqrtf((float)(dot(x, x, n) / (double)n) + eps);
 }
 
 static void scale(const float *x, float factor, const float *w, float *y, size_t n) {
@@ -212,6 +215,7 @@ static void decode_fp4(const uint8_t *restrict codes, float factor, float *restr
 
 const ds4_vector_ops DS4_VECTOR_OPS = {
     .name = DS4_VECTOR_OPS_NAME,
+    .dot = dot,
     .rms_scale = rms_scale,
     .scale = scale,
     .axpy = axpy,

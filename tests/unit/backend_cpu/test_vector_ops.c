@@ -36,6 +36,7 @@ static size_t run_all(const ds4_vector_ops *ops, const float *in, size_t n, floa
         rows[r] = in + r * 17;
         gates[r] = in + 400 + r * 31;
     }
+    out[at++] = (float)ops->dot(in, in + 23, n);
     out[at++] = ops->rms_scale(in, n, 1e-6f);
     out[at++] = ops->sum(in, n);
     out[at++] = ops->max(in, n);
