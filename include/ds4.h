@@ -156,6 +156,22 @@ void ds4_engine_destroy(ds4_engine *engine);
 const ds4_engine_options *
 ds4_engine_get_options(const ds4_engine *engine); /* with the defaults filled in */
 
+/* What a product of the forward pass multiplies: rows of activations with one matrix of a weight.
+ */
+typedef struct ds4_observed_product {
+    const char *weight;        /* name of the tensor, owned by the model */
+    size_t matrix, n_matrices; /* of expert tensors, which expert; 0 and 1 otherwise */
+    const float *const
+        *x; /* [n_rows] pointers to n_columns floats, as they are before any rounding */
+    size_t n_rows, n_columns;
+} ds4_observed_product;
+typedef void (*ds4_product_observer)(void *context, const ds4_observed_product *product);
+
+/* From now on `observe` is told about each product before it is computed, on the thread that calls
+ * ds4_engine_forward; it must not change anything. The grouped attention output shows each group as
+ * a product of its own. NULL ends it. For collecting importance matrices. */
+void ds4_engine_observe(ds4_engine *engine, ds4_product_observer observe, void *context);
+
 /* ---- steering (docs/steering.md) ---- */
 
 /* One vector per layer along which outputs of the layer's halves are edited. Immutable: any thread

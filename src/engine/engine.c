@@ -105,6 +105,11 @@ const ds4_engine_options *ds4_engine_get_options(const ds4_engine *engine) {
     return &engine->options;
 }
 
+void ds4_engine_observe(ds4_engine *engine, ds4_product_observer observe, void *context) {
+    engine->forward.cpu.observe = observe;
+    engine->forward.cpu.observe_context = context;
+}
+
 /* Pairs the streams whose logits are wanted with the caller's memory; returns their number. */
 static uint32_t list_logit_rows(ds4_engine *engine, const ds4_batch_item *items, size_t n_items) {
     ds4_forward *f = &engine->forward;

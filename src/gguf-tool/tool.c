@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 bool ds4_tool_parse(const ds4_program *program, int argc, char **argv, void *values,
                     ds4_options_parsed *parsed, int *exit_status) {
@@ -18,6 +19,47 @@ bool ds4_tool_parse(const ds4_program *program, int argc, char **argv, void *val
         text.failed || fwrite(text.data, 1, text.n, stdout) != text.n ? EXIT_FAILED : EXIT_OK;
     ds4_strbuf_free(&text);
     return false;
+}
+
+/* "inspect, verify or synth" */
+static void list_commands(const ds4_tool_command *commands, size_t n, ds4_strbuf *text) {
+    for (size_t i = 0; i < n; i++)
+        ds4_strbuf_printf(text, "%s%s",
+                          i == 0       ? ""
+                          : i + 1 == n ? " or "
+                                       : ", ",
+                          commands[i].words.name);
+}
+
+int ds4_tool_dispatch(const ds4_program *program, const ds4_tool_command *commands, size_t n,
+                      int argc, char **argv) {
+    ds4_command words[DS4_TOOL_COMMANDS_MAX];
+    for (size_t i = 0; i < n; i++) {
+        if (argc > 1 && strcmp(argv[1], commands[i].words.name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+        words[i] = commands[i].words;
+    }
+    ds4_program whole = *program;
+    whole.operands = "COMMAND ...";
+    whole.commands = words;
+    whole.n_commands = n;
+    whole.max_operands = DS4_OPERANDS_MAX;
+    ds4_options_parsed parsed;
+    char unused;
+    int exit_status = EXIT_USAGE;
+    if (ds4_tool_parse(&whole, argc, argv, &unused, &parsed, &exit_status)) {
+        ds4_strbuf message = {0};
+        if (parsed.n_operands == 0)
+            ds4_strbuf_puts(&message, "missing command (");
+        else
+            ds4_strbuf_printf(&message, "unknown command: %.60s (", parsed.operands[0]);
+        list_commands(commands, n, &message);
+        ds4_strbuf_putc(&message, ')');
+        exit_status = ds4_tool_misused(&whole, message.data != NULL ? message.data : "");
+        ds4_strbuf_free(&message);
+    }
+    ds4_options_free(&parsed);
+    return exit_status;
 }
 
 int ds4_tool_misused(const ds4_program *program, const char *message) {

@@ -11,6 +11,20 @@ int ds4_tool_inspect(int argc, char **argv);
 int ds4_tool_verify(int argc, char **argv);
 int ds4_tool_convert(int argc, char **argv);
 int ds4_tool_synth(int argc, char **argv);
+int ds4_tool_imatrix(int argc, char **argv);
+
+/* A command and what runs it. */
+typedef struct ds4_tool_command {
+    ds4_command words;
+    int (*run)(int argc, char **argv);
+} ds4_tool_command;
+
+enum { DS4_TOOL_COMMANDS_MAX = 24 };
+
+/* Runs the command that argv[1] names; without one, or for --help, speaks for `program`, which says
+ * nothing of commands itself. */
+int ds4_tool_dispatch(const ds4_program *program, const ds4_tool_command *commands, size_t n,
+                      int argc, char **argv);
 
 /* Parses argv[1..] by the program's table. True when the command shall run; otherwise *exit_status
  * says how to end (a document or a message was printed). Call ds4_options_free in both cases. */

@@ -94,6 +94,7 @@ static void bind_matrix(binder *b, const char *name, size_t n_in, size_t n_out, 
     const ds4_gguf_tensor *tensor = require(b, name, (const size_t[3]){n_in, n_out, n_experts});
     if (tensor == NULL) return;
     *m = (ds4_matrix){
+        .name = tensor->name,
         .type = (ds4_type)tensor->type,
         .data = tensor->data,
         .n_in = n_in,

@@ -8,6 +8,7 @@
 
 /* n_out rows of n_in values; of expert tensors there are n_experts such matrices back to back. */
 typedef struct ds4_matrix {
+    const char *name; /* of the tensor, owned by its GGUF */
     ds4_type type;
     const uint8_t *data; /* in the file mapping */
     size_t n_in, n_out, n_experts;

@@ -151,6 +151,8 @@ ds4_product ds4_product_make(const ds4_cpu *cpu, const ds4_matrix *matrix, size_
                 .y = y,
             },
         .n_rows = matrix->n_out,
+        .matrix = matrix,
+        .expert = expert,
     };
 }
 
@@ -219,8 +221,22 @@ static void product_piece(void *context, uint32_t thread, size_t begin, size_t e
     }
 }
 
+static void show_products(const ds4_cpu *cpu, const ds4_product *products, size_t n_products) {
+    for (size_t i = 0; i < n_products; i++) {
+        const ds4_product *p = &products[i];
+        const ds4_observed_product seen = {.weight = p->matrix->name,
+                                           .matrix = p->expert,
+                                           .n_matrices = p->matrix->n_experts,
+                                           .x = p->matmul.x,
+                                           .n_rows = p->matmul.n_tokens,
+                                           .n_columns = p->matrix->n_in};
+        if (seen.n_rows > 0) cpu->observe(cpu->observe_context, &seen);
+    }
+}
+
 /* Tiles are large enough to reuse a decoded tile and small enough to share the list evenly. */
 void ds4_products_run(ds4_cpu *cpu, const ds4_product *products, size_t n_products) {
+    if (cpu->observe != NULL) show_products(cpu, products, n_products);
     size_t n_rows = 0, n_tiles = 0;
     for (size_t i = 0; i < n_products; i++)
         n_rows += products[i].matmul.n_tokens == 0 ? 0 : products[i].n_rows;

@@ -17,6 +17,8 @@ typedef struct ds4_cpu {
     size_t scratch_bytes; /* per thread, for whatever loop is running */
     uint8_t **scratch;    /* [n_threads], 64-byte aligned */
     uint8_t **matmul_scratch;
+    ds4_product_observer observe; /* NULL: nobody looks */
+    void *observe_context;
 } ds4_cpu;
 
 /* `scratch_bytes`: what the largest loop body needs per thread. Bytes used are computed by
@@ -64,6 +66,8 @@ ds4_row_list ds4_rows_from(const ds4_rows *rows, size_t first);
 typedef struct ds4_product {
     ds4_matmul matmul;
     size_t n_rows;
+    const ds4_matrix *matrix;
+    size_t expert;
 } ds4_product;
 
 /* y[t] = matrix(expert) x[t] for t < n_tokens. The pointer tables must live until the product has

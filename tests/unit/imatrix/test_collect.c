@@ -1,0 +1,131 @@
+/* Collecting on ds4-nano: every input is counted where it went, and shared inputs agree. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "imatrix/collect.h"
+
+static const char TEXT[] =
+    "===== DS4_IMATRIX_PROMPT 1 talk\n"
+    "<｜begin▁of▁sentence｜><｜User｜>hello, who are you?<｜Assistant｜></think>I am a small "
+    "model.\n"
+    "===== DS4_IMATRIX_PROMPT 2 sums\n\n"
+    "<｜begin▁of▁sentence｜><｜User｜>what is 17 plus 25?<｜Assistant｜></think>42\n\n"
+    "===== DS4_IMATRIX_PROMPT empty\n   \n";
+
+enum { LAYERS = 6, EXPERTS = 5, USED = 2, CONTEXT = 64 };
+
+typedef struct fixture {
+    ds4_model *model;
+    ds4_engine *engine;
+} fixture;
+
+static void setup(fixture *f, uint32_t batch) {
+    const ds4_engine_options options = {
+        .n_threads = 2, .max_batch_tokens = batch, .max_context = CONTEXT};
+    assert_int_equal(ds4_model_open(DS4_NANO, NULL, &f->model, NULL), DS4_OK);
+    assert_int_equal(ds4_engine_create(f->model, &options, &f->engine, NULL), DS4_OK);
+}
+
+static void teardown(fixture *f) {
+    ds4_engine_destroy(f->engine);
+    ds4_model_close(f->model);
+}
+
+static ds4_imatrix *collect(uint32_t batch, uint64_t max_prompts, ds4_imatrix_progress *done) {
+    fixture f;
+    ds4_imatrix *imatrix;
+    ds4_error error = {0};
+    const ds4_imatrix_collection collection = {.max_context = CONTEXT, .max_prompts = max_prompts};
+    setup(&f, batch);
+    assert_int_equal(ds4_imatrix_create(&imatrix, NULL), DS4_OK);
+    if (ds4_imatrix_collect(f.engine, f.model, TEXT, sizeof TEXT - 1, &collection, imatrix, done,
+                            &error) != DS4_OK)
+        fail_msg("%s", error.message);
+    teardown(&f);
+    return imatrix;
+}
+
+static const ds4_imatrix_entry *layer_entry(const ds4_imatrix *imatrix, int layer,
+                                            const char *what) {
+    char name[64];
+    snprintf(name, sizeof name, "blk.%d.%s.weight", layer, what);
+    const ds4_imatrix_entry *entry = ds4_imatrix_find(imatrix, name);
+    if (entry == NULL) fail_msg("%s was not collected", name);
+    return entry;
+}
+
+static void every_input_is_counted(void **state) {
+    (void)state;
+    ds4_imatrix_progress done;
+    ds4_imatrix *imatrix = collect(16, 0, &done);
+    assert_int_equal(ds4_imatrix_count_prompts(TEXT, sizeof TEXT - 1), 2);
+    assert_int_equal(done.prompts_done, 2);
+    assert_true(done.tokens_done > 30 && done.tokens_done < 2 * CONTEXT);
+    for (int l = 0; l < LAYERS; l++) {
+        const ds4_imatrix_entry *q = layer_entry(imatrix, l, "attn_q_a"),
+                                *kv = layer_entry(imatrix, l, "attn_kv"),
+                                *gate = layer_entry(imatrix, l, "ffn_gate_exps"),
+                                *up = layer_entry(imatrix, l, "ffn_up_exps"),
+                                *down = layer_entry(imatrix, l, "ffn_down_exps"),
+                                *shared = layer_entry(imatrix, l, "ffn_gate_shexp");
+        assert_int_equal(q->counts[0], done.tokens_done);
+        /* q and kv read the same rows, and so do gate and up of an expert. */
+        assert_memory_equal(q->sums, kv->sums, q->n_columns * sizeof *q->sums);
+        assert_memory_equal(gate->sums, up->sums, EXPERTS * gate->n_columns * sizeof *gate->sums);
+        assert_int_equal(gate->n_matrices, EXPERTS);
+        assert_int_equal(ds4_imatrix_entry_coverage(gate).total, USED * done.tokens_done);
+        assert_memory_equal(gate->counts, down->counts, EXPERTS * sizeof *gate->counts);
+        /* Each token went to USED experts and once to the shared one: the squares add up. */
+        for (size_t c = 0; c < shared->n_columns; c++) {
+            double routed = 0;
+            for (size_t e = 0; e < EXPERTS; e++) routed += gate->sums[e * gate->n_columns + c];
+            assert_true(fabs(routed - USED * shared->sums[c]) <= 1e-9 * routed);
+        }
+    }
+    assert_int_equal(ds4_imatrix_find(imatrix, "output.weight")->counts[0], done.tokens_done);
+    ds4_imatrix_destroy(imatrix);
+}
+
+/* Sums are formed token by token in float64: how the text is cut into calls does not show. */
+static void chunks_do_not_matter(void **state) {
+    (void)state;
+    ds4_imatrix_progress done;
+    ds4_imatrix *a = collect(3, 0, &done), *b = collect(64, 0, &done);
+    assert_int_equal(ds4_imatrix_n_entries(a), ds4_imatrix_n_entries(b));
+    for (size_t i = 0; i < ds4_imatrix_n_entries(a); i++) {
+        const ds4_imatrix_entry *x = ds4_imatrix_entry_at(a, i), *y = ds4_imatrix_find(b, x->name);
+        assert_non_null(y);
+        assert_memory_equal(x->counts, y->counts, x->n_matrices * sizeof *x->counts);
+        /* Grouped products come group by group, so only the order of their sums differs. */
+        for (size_t k = 0; k < x->n_columns * x->n_matrices; k++)
+            assert_true(fabs(x->sums[k] - y->sums[k]) <= 1e-12 * x->sums[k]);
+    }
+    ds4_imatrix_destroy(a);
+    ds4_imatrix_destroy(b);
+}
+
+static void limits(void **state) {
+    (void)state;
+    ds4_imatrix_progress done;
+    ds4_imatrix_destroy(collect(64, 1, &done));
+    assert_int_equal(done.prompts_done, 1);
+    assert_int_equal(ds4_imatrix_count_prompts("one prompt", 10), 1);
+    assert_int_equal(ds4_imatrix_count_prompts(" \n ", 3), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_input_is_counted),
+        cmocka_unit_test(chunks_do_not_matter),
+        cmocka_unit_test(limits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
