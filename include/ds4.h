@@ -131,6 +131,8 @@ typedef struct ds4_engine_options {
     uint32_t max_batch_tokens; /* most tokens one forward call may carry; 0: 512 */
     uint32_t max_context;      /* longest session that will be created, in tokens; 0: 32768 */
     uint32_t max_sessions;     /* only for the memory plan; 0: 1 */
+    uint64_t row_budget;       /* only for the memory plan: the most bytes that the compressed rows
+                                  of all sessions will take together; 0: no such promise */
     ds4_kv_sim kv_sim;
     ds4_activations activations;
     ds4_rope_angles_kind rope_angles;
@@ -142,7 +144,8 @@ typedef struct ds4_memory_plan {
     uint64_t scratch;       /* the engine's buffers */
     uint64_t session_fixed; /* per session, whatever its length */
     uint64_t session_rows;  /* per session, compressed rows at max_context */
-    uint64_t total;         /* weights + scratch + max_sessions x (session_fixed + session_rows) */
+    uint64_t rows;          /* of all sessions: max_sessions x session_rows, or the row_budget */
+    uint64_t total;         /* weights + scratch + max_sessions x session_fixed + rows */
     uint64_t available;     /* what this machine can give, 0 when it could not be found out */
 } ds4_memory_plan;
 
@@ -247,6 +250,45 @@ ds4_status ds4_session_save(const ds4_session *session, uint8_t **bytes, size_t 
                             ds4_error *error);
 ds4_status ds4_session_restore(ds4_session *session, const uint8_t *bytes, size_t n_bytes,
                                ds4_error *error);
+
+/* ---- a session in parts ----
+ *
+ * Compressed rows are only ever appended, so the rows of a full block of tokens stay what they are
+ * while the session grows; the tip is everything else: the rows behind the last full block, the
+ * window, the inputs of open compressor windows. State that is kept elsewhere is a chain of blocks
+ * and a tip. A restored session continues with the same bits as one that evaluated the tokens. */
+
+uint32_t ds4_engine_block_tokens(const ds4_engine *engine); /* tokens per block */
+/* Of everything but tokens and dials that rows depend on: the model, its numerics, the version of
+ * our arithmetic. Equal identities can exchange parts. */
+uint64_t ds4_engine_identity(const ds4_engine *engine);
+
+/* Bytes of compressed rows that n_tokens take. */
+uint64_t ds4_session_row_bytes(const ds4_session *session, uint32_t n_tokens);
+/* Resets the session and gives the memory of its rows back to the system. */
+void ds4_session_release(ds4_session *session);
+
+size_t ds4_session_block_bytes(const ds4_session *session);
+/* The rows of the block that begins at token `first`, to bytes [block_bytes]. */
+ds4_status ds4_session_save_block(const ds4_session *session, uint32_t first, uint8_t *bytes,
+                                  ds4_error *error);
+/* Puts a block with its tokens and dials into a session that is no longer than `first`. Its length
+ * does not change: ds4_session_restore_tip sets it. */
+ds4_status ds4_session_restore_block(ds4_session *session, uint32_t first, const int32_t *tokens,
+                                     const uint64_t *dials, const uint8_t *bytes, size_t n_bytes,
+                                     ds4_error *error);
+/* Copies the full blocks of the first n_tokens of another session of the same engine. Leaves
+ * `target` empty until a tip is restored. */
+ds4_status ds4_session_share(ds4_session *target, const ds4_session *source, uint32_t n_tokens,
+                             ds4_error *error);
+
+size_t ds4_session_tip_bytes(const ds4_session *session, uint32_t n_tokens);
+/* The tip at the session's length, to bytes [tip_bytes]. */
+ds4_status ds4_session_save_tip(const ds4_session *session, uint8_t *bytes, ds4_error *error);
+/* Makes the session the state after n_tokens tokens whose full blocks it already holds: evaluated
+ * by itself, shared or restored. A failure leaves it empty. */
+ds4_status ds4_session_restore_tip(ds4_session *session, uint32_t n_tokens, const uint8_t *bytes,
+                                   size_t n_bytes, ds4_error *error);
 
 /* ---- forward ---- */
 

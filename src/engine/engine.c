@@ -44,8 +44,11 @@ static void make_plan(const ds4_model *model, const ds4_engine_options *options,
     ds4_kv_bytes(&model->hparams, &codec, options->max_context, &plan->session_fixed,
                  &plan->session_rows);
     plan->session_fixed += options->max_context * (sizeof(int32_t) + sizeof(uint64_t));
-    plan->total = plan->weights + plan->scratch +
-                  options->max_sessions * (plan->session_fixed + plan->session_rows);
+    plan->rows = options->max_sessions * plan->session_rows;
+    if (options->row_budget != 0 && options->row_budget < plan->rows)
+        plan->rows = options->row_budget;
+    plan->total =
+        plan->weights + plan->scratch + options->max_sessions * plan->session_fixed + plan->rows;
 }
 
 ds4_status ds4_engine_plan(const ds4_model *model, const ds4_engine_options *given,
@@ -67,11 +70,11 @@ static ds4_status check_plan(const ds4_model *model, const ds4_engine_options *o
     if (plan.available == 0 || plan.total <= plan.available) return DS4_OK;
     return ds4_fail(
         error, DS4_DOES_NOT_FIT,
-        "%.2f GiB are needed (weights %.2f, scratch %.2f, %u session(s) of %u tokens at %.2f each) "
-        "and this "
-        "machine has %.2f GiB; use a smaller context, fewer sessions or a smaller model",
+        "%.2f GiB are needed (weights %.2f, scratch %.2f, %u session(s) of %u tokens at %.2f each, "
+        "their rows %.2f in all) and this machine has %.2f GiB; use a smaller context, fewer "
+        "sessions or a smaller model",
         gib(plan.total), gib(plan.weights), gib(plan.scratch), options->max_sessions,
-        options->max_context, gib(plan.session_fixed + plan.session_rows), gib(plan.available));
+        options->max_context, gib(plan.session_fixed), gib(plan.rows), gib(plan.available));
 }
 
 ds4_status ds4_engine_create(const ds4_model *model, const ds4_engine_options *given,

@@ -23,4 +23,12 @@ struct ds4_session {
     uint64_t *dials;       /* [n_context] ds4_steering_identity of what each was evaluated under */
 };
 
+/* Goes into the identity of saved state: to be raised when a change of the arithmetic changes
+ * results. */
+enum { DS4_NUMERICS_VERSION = 1 };
+
+/* FORMAT unless the n tokens from `first` on are all of the vocabulary. */
+ds4_status ds4_session_check_tokens(const ds4_session *session, uint32_t first, uint32_t n,
+                                    ds4_error *error);
+
 #endif

@@ -80,6 +80,17 @@ ds4_status ds4_session_rewind(ds4_session *session, uint32_t n_tokens, ds4_error
     return DS4_OK;
 }
 
+ds4_status ds4_session_check_tokens(const ds4_session *session, uint32_t first, uint32_t n,
+                                    ds4_error *error) {
+    for (uint32_t i = first; i < first + n; i++) {
+        if (session->tokens[i] < 0 ||
+            (uint32_t)session->tokens[i] >= session->engine->model->hparams.n_vocab)
+            return ds4_fail(error, DS4_FORMAT,
+                            "the saved session holds a token outside the vocabulary");
+    }
+    return DS4_OK;
+}
+
 static void copy_compressor(ds4_compressor_kv *to, const ds4_compressor_kv *from,
                             uint32_t n_tokens) {
     if (from->ratio == 0) return;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "engine/cursor.h"
 #include "engine/engine.h"
 
 typedef struct snapshot_header {
@@ -15,35 +16,6 @@ typedef struct snapshot_header {
 } snapshot_header;
 
 static const char MAGIC[8] = {'D', 'S', '4', 'S', 'E', 'S', 'S', '2'};
-
-typedef struct cursor {
-    uint8_t *at, *end;
-    size_t counted;
-} cursor;
-
-static ds4_status count(void *context, void *bytes, size_t n, ds4_error *error) {
-    (void)bytes;
-    (void)error;
-    ((cursor *)context)->counted += n;
-    return DS4_OK;
-}
-
-static ds4_status write_out(void *context, void *bytes, size_t n, ds4_error *error) {
-    (void)error;
-    cursor *c = context;
-    if (n > 0) memcpy(c->at, bytes, n);
-    c->at += n;
-    return DS4_OK;
-}
-
-static ds4_status read_in(void *context, void *bytes, size_t n, ds4_error *error) {
-    cursor *c = context;
-    if (n > (size_t)(c->end - c->at))
-        return ds4_fail(error, DS4_FORMAT, "the saved session is cut short");
-    if (n > 0) memcpy(bytes, c->at, n);
-    c->at += n;
-    return DS4_OK;
-}
 
 static snapshot_header make_header(const ds4_session *session) {
     snapshot_header header = {
@@ -63,16 +35,16 @@ ds4_status ds4_session_save(const ds4_session *session, uint8_t **bytes, size_t 
     snapshot_header header = make_header(session);
     size_t token_bytes = session->n_tokens * sizeof *session->tokens;
     size_t dial_bytes = session->n_tokens * sizeof *session->dials;
-    cursor c = {.counted = sizeof header + token_bytes + dial_bytes};
-    ds4_kv_visit(&session->kv, window, session->n_tokens, count, &c, error);
+    ds4_cursor c = {.counted = sizeof header + token_bytes + dial_bytes};
+    ds4_kv_visit(&session->kv, window, 0, session->n_tokens, ds4_cursor_count, &c, error);
     c.at = malloc(c.counted);
     if (c.at == NULL) return ds4_fail_memory(error, c.counted, "a saved session");
     *bytes = c.at;
     *n_bytes = c.counted;
-    write_out(&c, &header, sizeof header, error);
-    write_out(&c, session->tokens, token_bytes, error);
-    write_out(&c, session->dials, dial_bytes, error);
-    return ds4_kv_visit(&session->kv, window, session->n_tokens, write_out, &c, error);
+    ds4_cursor_write(&c, &header, sizeof header, error);
+    ds4_cursor_write(&c, session->tokens, token_bytes, error);
+    ds4_cursor_write(&c, session->dials, dial_bytes, error);
+    return ds4_kv_visit(&session->kv, window, 0, session->n_tokens, ds4_cursor_write, &c, error);
 }
 
 static ds4_status check_header(const ds4_session *session, const snapshot_header *header,
@@ -92,32 +64,24 @@ static ds4_status check_header(const ds4_session *session, const snapshot_header
     return DS4_OK;
 }
 
-static ds4_status check_tokens(const ds4_session *session, uint32_t n_tokens, ds4_error *error) {
-    for (uint32_t i = 0; i < n_tokens; i++) {
-        if (session->tokens[i] < 0 ||
-            (uint32_t)session->tokens[i] >= session->engine->model->hparams.n_vocab)
-            return ds4_fail(error, DS4_FORMAT,
-                            "the saved session holds a token outside the vocabulary");
-    }
-    return DS4_OK;
-}
-
 /* Until everything is read the session counts as empty, so a failure leaves it usable. */
 ds4_status ds4_session_restore(ds4_session *session, const uint8_t *bytes, size_t n_bytes,
                                ds4_error *error) {
     snapshot_header header;
-    cursor c = {.at = (uint8_t *)bytes, .end = (uint8_t *)bytes + n_bytes};
+    ds4_cursor c = {.at = (uint8_t *)bytes, .end = (uint8_t *)bytes + n_bytes};
     uint32_t window = session->engine->model->hparams.window;
     ds4_session_reset(session);
-    ds4_status status = read_in(&c, &header, sizeof header, error);
+    ds4_status status = ds4_cursor_read(&c, &header, sizeof header, error);
     if (status == DS4_OK) status = check_header(session, &header, error);
     if (status == DS4_OK)
-        status = read_in(&c, session->tokens, header.n_tokens * sizeof *session->tokens, error);
-    if (status == DS4_OK) status = check_tokens(session, header.n_tokens, error);
+        status =
+            ds4_cursor_read(&c, session->tokens, header.n_tokens * sizeof *session->tokens, error);
+    if (status == DS4_OK) status = ds4_session_check_tokens(session, 0, header.n_tokens, error);
     if (status == DS4_OK)
-        status = read_in(&c, session->dials, header.n_tokens * sizeof *session->dials, error);
+        status =
+            ds4_cursor_read(&c, session->dials, header.n_tokens * sizeof *session->dials, error);
     if (status == DS4_OK)
-        status = ds4_kv_visit(&session->kv, window, header.n_tokens, read_in, &c, error);
+        status = ds4_kv_visit(&session->kv, window, 0, header.n_tokens, ds4_cursor_read, &c, error);
     if (status == DS4_OK && c.at != c.end)
         status = ds4_fail(error, DS4_FORMAT, "%zu bytes follow the saved session",
                           (size_t)(c.end - c.at));

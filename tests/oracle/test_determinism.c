@@ -173,6 +173,66 @@ static void save_and_restore(void **state) {
     free(last);
 }
 
+/* Blocks and tips: restored into a session that held something else, shared with a second one, and
+ * taken back in place far behind the journal. */
+static void parts(void **state) {
+    const fixture *f = *state;
+    float *expected = reference(f, FULL), *last = malloc(f->n_vocab * sizeof *last);
+    ds4_engine *engine = make_engine(f, FULL);
+    const uint32_t block = ds4_engine_block_tokens(engine);
+    assert_int_equal(block, 256);
+    const float *final = expected + (f->n - 1) * f->n_vocab;
+    static const uint32_t cuts[] = {1, 6, 131, 255, 256, 257, 300, 400};
+    for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        uint32_t cut = cuts[i];
+        ds4_session *live, *other;
+        CHECK_OK(ds4_session_create(engine, 500, &live, error));
+        CHECK_OK(ds4_session_create(engine, 500, &other, error));
+        feed(engine, live, f, 0, cut, last);
+        size_t n_tip = ds4_session_tip_bytes(live, cut), n_block = ds4_session_block_bytes(live);
+        uint8_t *tip = malloc(n_tip), *rows = malloc(n_block);
+        CHECK_OK(ds4_session_save_tip(live, tip, error));
+        feed(engine, live, f, cut, f->n, last);
+
+        feed(engine, other, f, 5, 300, last); /* old content must not shine through */
+        CHECK_OK(ds4_session_share(other, live, cut, error));
+        assert_int_equal(ds4_session_length(other), 0);
+        CHECK_OK(ds4_session_restore_tip(other, cut, tip, n_tip, error));
+        assert_int_equal(ds4_session_length(other), cut);
+        feed(engine, other, f, cut, f->n, last);
+        assert_memory_equal(last, final, f->n_vocab * sizeof *last);
+
+        feed(engine, other, f, 0, 1, last);
+        ds4_session_release(other);
+        feed(engine, other, f, 7, 290, last);
+        ds4_session_reset(other);
+        if (cut >= block) {
+            CHECK_OK(ds4_session_save_block(live, 0, rows, error));
+            CHECK_OK(ds4_session_restore_block(other, 0, ds4_session_tokens(live),
+                                               ds4_session_dials(live), rows, n_block, error));
+            assert_int_equal(ds4_session_restore_block(other, 0, ds4_session_tokens(live),
+                                                       ds4_session_dials(live), rows, n_block - 1,
+                                                       NULL),
+                             DS4_FORMAT);
+        }
+        CHECK_OK(ds4_session_restore_tip(other, cut, tip, n_tip, error));
+        feed(engine, other, f, cut, f->n, last);
+        assert_memory_equal(last, final, f->n_vocab * sizeof *last);
+
+        CHECK_OK(ds4_session_restore_tip(live, cut, tip, n_tip, error)); /* in place */
+        feed(engine, live, f, cut, f->n, last);
+        assert_memory_equal(last, final, f->n_vocab * sizeof *last);
+        assert_int_equal(ds4_session_restore_tip(live, cut, tip, n_tip - 1, NULL), DS4_FORMAT);
+        free(tip);
+        free(rows);
+        ds4_session_destroy(live);
+        ds4_session_destroy(other);
+    }
+    ds4_engine_destroy(engine);
+    free(expected);
+    free(last);
+}
+
 static void rewind_and_replay(void **state) {
     const fixture *f = *state;
     float *expected = reference(f, FULL), *last = malloc(f->n_vocab * sizeof *last);
@@ -221,9 +281,8 @@ static void rewind_and_replay(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(chunks_and_threads),
-        cmocka_unit_test(company),
-        cmocka_unit_test(save_and_restore),
+        cmocka_unit_test(chunks_and_threads), cmocka_unit_test(company),
+        cmocka_unit_test(save_and_restore),   cmocka_unit_test(parts),
         cmocka_unit_test(rewind_and_replay),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -93,9 +93,8 @@ void ds4_kv_free(ds4_kv *kv) {
     *kv = (ds4_kv){0};
 }
 
-static ds4_status visit_compressor(const ds4_compressor_kv *c, uint32_t n_tokens,
-                                   ds4_kv_visit_fn visit, void *context, ds4_error *error) {
-    if (c->ratio == 0) return DS4_OK;
+static ds4_status visit_inputs(const ds4_compressor_kv *c, uint32_t n_tokens, ds4_kv_visit_fn visit,
+                               void *context, ds4_error *error) {
     uint32_t n_rows = n_tokens / c->ratio, overlap = ds4_compressor_reach(c->ratio) - c->ratio;
     uint32_t first = n_rows * c->ratio > overlap ? n_rows * c->ratio - overlap : 0;
     ds4_status status = DS4_OK;
@@ -105,21 +104,63 @@ static ds4_status visit_compressor(const ds4_compressor_kv *c, uint32_t n_tokens
         if (status == DS4_OK)
             status = visit(context, c->gate + slot, c->width * sizeof(float), error);
     }
-    if (status == DS4_OK) status = visit(context, c->rows, (size_t)n_rows * c->row_bytes, error);
     return status;
 }
 
-ds4_status ds4_kv_visit(const ds4_kv *kv, uint32_t window, uint32_t n_tokens, ds4_kv_visit_fn visit,
-                        void *context, ds4_error *error) {
+static ds4_status visit_rows(const ds4_compressor_kv *c, uint32_t first, uint32_t n_tokens,
+                             ds4_kv_visit_fn visit, void *context, ds4_error *error) {
+    if (c->ratio == 0) return DS4_OK;
+    uint32_t from = first / c->ratio, to = n_tokens / c->ratio;
+    return visit(context, c->rows + (size_t)from * c->row_bytes, (size_t)(to - from) * c->row_bytes,
+                 error);
+}
+
+static ds4_status visit_compressor(const ds4_compressor_kv *c, uint32_t first, uint32_t n_tokens,
+                                   ds4_kv_visit_fn visit, void *context, ds4_error *error) {
+    if (c->ratio == 0) return DS4_OK;
+    ds4_status status = visit_inputs(c, n_tokens, visit, context, error);
+    return status == DS4_OK ? visit_rows(c, first, n_tokens, visit, context, error) : status;
+}
+
+ds4_status ds4_kv_visit(const ds4_kv *kv, uint32_t window, uint32_t first, uint32_t n_tokens,
+                        ds4_kv_visit_fn visit, void *context, ds4_error *error) {
     ds4_status status = DS4_OK;
-    uint32_t first = n_tokens >= window ? n_tokens - window + 1 : 0;
+    uint32_t oldest = n_tokens >= window ? n_tokens - window + 1 : 0;
     for (uint32_t l = 0; l < kv->n_layers && status == DS4_OK; l++) {
-        for (uint32_t p = first; p < n_tokens && status == DS4_OK; p++)
+        const ds4_layer_kv *layer = &kv->layers[l];
+        for (uint32_t p = oldest; p < n_tokens && status == DS4_OK; p++)
             status = visit(context, ds4_kv_raw(kv, l, p), kv->width * sizeof(float), error);
         if (status == DS4_OK)
-            status = visit_compressor(&kv->layers[l].attention, n_tokens, visit, context, error);
+            status = visit_compressor(&layer->attention, first, n_tokens, visit, context, error);
         if (status == DS4_OK)
-            status = visit_compressor(&kv->layers[l].indexer, n_tokens, visit, context, error);
+            status = visit_compressor(&layer->indexer, first, n_tokens, visit, context, error);
     }
     return status;
+}
+
+ds4_status ds4_kv_visit_rows(const ds4_kv *kv, uint32_t first, uint32_t n_tokens,
+                             ds4_kv_visit_fn visit, void *context, ds4_error *error) {
+    ds4_status status = DS4_OK;
+    for (uint32_t l = 0; l < kv->n_layers && status == DS4_OK; l++) {
+        const ds4_layer_kv *layer = &kv->layers[l];
+        status = visit_rows(&layer->attention, first, n_tokens, visit, context, error);
+        if (status == DS4_OK)
+            status = visit_rows(&layer->indexer, first, n_tokens, visit, context, error);
+    }
+    return status;
+}
+
+static void renew_rows(ds4_compressor_kv *c, uint32_t n_context) {
+    if (c->ratio == 0) return;
+    uint8_t *fresh = malloc((size_t)row_area_bytes(c, n_context) + 1);
+    if (fresh == NULL) return; /* then the old area is kept */
+    free(c->rows);
+    c->rows = fresh;
+}
+
+void ds4_kv_release_rows(ds4_kv *kv) {
+    for (uint32_t l = 0; l < kv->n_layers; l++) {
+        renew_rows(&kv->layers[l].attention, kv->n_context);
+        renew_rows(&kv->layers[l].indexer, kv->n_context);
+    }
 }

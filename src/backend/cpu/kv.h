@@ -44,10 +44,15 @@ static inline float *ds4_kv_raw(const ds4_kv *kv, uint32_t layer, uint32_t posit
 }
 
 /* The part of the state that matters at `n_tokens`, visited piece by piece in a fixed order: raw
- * rows of the window oldest first, compressor inputs that open windows still need, compressed rows.
- * Saving and restoring walk alike. */
+ * rows of the window oldest first, compressor inputs that open windows still need, compressed rows
+ * from token `first` (a multiple of every ratio) on. Saving and restoring walk alike. */
 typedef ds4_status (*ds4_kv_visit_fn)(void *context, void *bytes, size_t n, ds4_error *error);
-ds4_status ds4_kv_visit(const ds4_kv *kv, uint32_t window, uint32_t n_tokens, ds4_kv_visit_fn visit,
-                        void *context, ds4_error *error);
+ds4_status ds4_kv_visit(const ds4_kv *kv, uint32_t window, uint32_t first, uint32_t n_tokens,
+                        ds4_kv_visit_fn visit, void *context, ds4_error *error);
+/* Only the compressed rows of tokens [first, n_tokens), both multiples of every ratio. */
+ds4_status ds4_kv_visit_rows(const ds4_kv *kv, uint32_t first, uint32_t n_tokens,
+                             ds4_kv_visit_fn visit, void *context, ds4_error *error);
+/* Gives the memory of the compressed rows back to the system; the areas stay usable. */
+void ds4_kv_release_rows(ds4_kv *kv);
 
 #endif
