@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "base/error.h"
-#include "quant/blocks.h"
+#include "quant/quantize_blocks.h"
 
 static ds4_status fail_range(size_t i, float value, const char *format, ds4_error *error) {
     return ds4_fail(error, DS4_FORMAT, "element %zu is %g, which %s cannot hold", i, (double)value,
@@ -30,24 +30,13 @@ static ds4_status encode_16(ds4_type type, const float *source, uint8_t *target,
     return DS4_OK;
 }
 
-/* The codes use the scale before its rounding to f16: so do all writers of this format. */
 static ds4_status encode_q8_0(const float *source, uint8_t *target, size_t n, ds4_error *error) {
-    for (size_t b = 0; b < n / 32; b++) {
-        const float *x = source + 32 * b;
-        uint8_t *block = target + DS4_Q8_0_BYTES * b;
-        float amax = 0;
-        for (unsigned i = 0; i < 32; i++) {
-            if (!isfinite(x[i])) return fail_range(32 * b + i, x[i], "Q8_0", error);
-            if (fabsf(x[i]) > amax) amax = fabsf(x[i]);
-        }
-        float d = amax / 127.0f;
-        float inverse = d != 0 ? 1.0f / d : 0.0f;
-        if (!isfinite(inverse)) inverse = 0; /* such a d is 0 in f16 anyway */
-        uint16_t bits = ds4_f32_to_f16(d);
-        if (bits == 0x7C00u) return fail_range(32 * b, amax, "Q8_0", error);
-        memcpy(block, &bits, sizeof bits);
-        for (unsigned i = 0; i < 32; i++) block[2 + i] = (uint8_t)(int8_t)roundf(x[i] * inverse);
-    }
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(source[i])) return fail_range(i, source[i], "Q8_0", error);
+    ds4_q8_0_quantize(source, target, n / 32);
+    for (size_t b = 0; b < n / 32; b++)
+        if ((ds4_load_u16(target + DS4_Q8_0_BYTES * b) & 0x7C00u) == 0x7C00u)
+            return fail_range(32 * b, source[32 * b], "Q8_0", error);
     return DS4_OK;
 }
 

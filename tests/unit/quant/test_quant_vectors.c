@@ -1,61 +1,10 @@
 /* The block formats against golden vectors (tests/fixtures/quant): decoding bit for bit on every
  * instruction set of the machine, conversions, the Q8_0 encoder, activation rounding and one-block
  * integer products. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <json-c/json.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "quant/blocks.h"
+#include "vectors.h"
 
 static const char *const set_names[] = {"scalar", "avx2", "avx512", "neon"};
 enum { N_SETS = 4 };
-
-static struct json_object *root;
-
-static int load_vectors(void **state) {
-    (void)state;
-    root = json_object_from_file(DS4_FIXTURES "/quant/quant_vectors.json");
-    return root == NULL;
-}
-
-static int free_vectors(void **state) {
-    (void)state;
-    json_object_put(root);
-    return 0;
-}
-
-static struct json_object *member(struct json_object *object, const char *name) {
-    struct json_object *value = NULL;
-    if (!json_object_object_get_ex(object, name, &value)) fail_msg("no member %s", name);
-    return value;
-}
-
-static const char *text(struct json_object *object, const char *name) {
-    return json_object_get_string(member(object, name));
-}
-
-static float number(struct json_object *value) {
-    return strtof(json_object_get_string(value), NULL);
-}
-
-static size_t bytes_of_hex(const char *hex, uint8_t *bytes, size_t capacity) {
-    size_t n = strlen(hex) / 2;
-    assert_true(n <= capacity);
-    for (size_t i = 0; i < n; i++) {
-        unsigned v;
-        assert_int_equal(sscanf(hex + 2 * i, "%2x", &v), 1);
-        bytes[i] = (uint8_t)v;
-    }
-    return n;
-}
 
 static void assert_same_float(float a, float b) {
     if (a == 0 && b == 0) return; /* the vectors write zero without a sign */
@@ -138,49 +87,6 @@ static void test_half_round_trip(void **state) {
     for (uint32_t h = 0; h < 0x10000; h++)
         if (!isnan(ds4_bf16_to_f32((uint16_t)h)))
             assert_int_equal(ds4_f32_to_bf16(ds4_bf16_to_f32((uint16_t)h)), h);
-}
-
-/* The fixture's input generator. */
-static float uniform(uint32_t *s) {
-    *s = *s * 1664525u + 1013904223u;
-    return (float)(*s >> 8) * 0x1p-24f;
-}
-
-static void make_input(unsigned number_of_case, float x[256]) {
-    static const float lattice[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
-    uint32_t s = 1000 + number_of_case;
-    for (unsigned i = 0; i < 256; i++) {
-        float t = 0;
-        for (int j = 0; j < 4; j++) t += uniform(&s);
-        x[i] = (t - 2) * 0.0625f;
-        (void)uniform(&s); /* the importance of the element: not used by Q8_0 */
-        if (number_of_case == 1 && i % 8 > 4) x[i] = 0;
-        if (number_of_case == 2) x[i] = fabsf(x[i]);
-        if (number_of_case == 3) {
-            s = s * 1664525u + 1013904223u;
-            uint32_t k = s >> 28;
-            x[i] = (k & 8 ? -1.0f : 1.0f) * lattice[k & 7] * 0x1p-7f;
-        }
-        if (number_of_case == 4) x[i] = i == 37 ? 0.5f : 0;
-    }
-}
-
-static void test_encode_q8_0(void **state) {
-    (void)state;
-    struct json_object *cases = member(root, "quantize");
-    unsigned n_checked = 0;
-    for (size_t i = 0; i < json_object_array_length(cases); i++) {
-        struct json_object *c = json_object_array_get_idx(cases, i);
-        if (strcmp(text(c, "type"), "q8_0") != 0) continue;
-        float x[256];
-        uint8_t expected[272], encoded[272];
-        make_input((unsigned)json_object_get_int(member(c, "case")), x);
-        assert_int_equal(bytes_of_hex(text(c, "hex"), expected, sizeof expected), sizeof expected);
-        assert_int_equal(ds4_encode_row(DS4_TYPE_Q8_0, x, encoded, 256, NULL), DS4_OK);
-        assert_memory_equal(encoded, expected, sizeof expected);
-        n_checked++;
-    }
-    assert_int_equal(n_checked, 5);
 }
 
 static void test_encode_limits(void **state) {
@@ -372,7 +278,6 @@ int main(void) {
         cmocka_unit_test(test_decode),
         cmocka_unit_test(test_conversions),
         cmocka_unit_test(test_half_round_trip),
-        cmocka_unit_test(test_encode_q8_0),
         cmocka_unit_test(test_encode_limits),
         cmocka_unit_test(test_dots),
         cmocka_unit_test(test_activation_extremes),

@@ -1,0 +1,256 @@
+/* Quantizers: the bytes of the published algorithms, equal on every instruction set; what a refit
+ * promises; what is refused. */
+
+#include "vectors.h"
+
+#include "quant/quantize.h"
+
+static const char *const set_names[] = {"scalar", "avx2", "avx512", "neon"};
+enum { N_SETS = 4, N_RANDOM = 10000 };
+
+static const ds4_type block_types[] = {DS4_TYPE_Q8_0, DS4_TYPE_Q2_K, DS4_TYPE_Q4_K,
+                                       DS4_TYPE_IQ2_XXS, DS4_TYPE_MXFP4};
+enum { N_BLOCK_TYPES = 5 };
+
+static ds4_quantizer *make(const char *set, bool refit) {
+    ds4_quantizer *quantizer = NULL;
+    const ds4_quantizer_options options = {.set = set, .refit = refit};
+    ds4_error error = {0};
+    if (ds4_quantizer_create(&options, &quantizer, &error) != DS4_OK) assert_null(quantizer);
+    return quantizer;
+}
+
+static ds4_type type_of_name(const char *name) {
+    return strcmp(name, "q8_0") == 0   ? DS4_TYPE_Q8_0
+           : strcmp(name, "q2_k") == 0 ? DS4_TYPE_Q2_K
+           : strcmp(name, "q4_k") == 0 ? DS4_TYPE_Q4_K
+                                       : DS4_TYPE_IQ2_XXS;
+}
+
+static void test_published_bytes(void **state) {
+    (void)state;
+    struct json_object *cases = member(root, "quantize");
+    assert_int_equal(json_object_array_length(cases), 30);
+    for (int s = 0; s < N_SETS; s++) {
+        ds4_quantizer *quantizer = make(set_names[s], false);
+        if (quantizer == NULL) continue;
+        for (size_t i = 0; i < 30; i++) {
+            struct json_object *c = json_object_array_get_idx(cases, i);
+            float x[256], importance[256];
+            uint8_t expected[272], encoded[272];
+            ds4_type type = type_of_name(text(c, "type"));
+            bool is_weighted = json_object_get_boolean(member(c, "importance"));
+            make_input_with_importance((unsigned)json_object_get_int(member(c, "case")), x,
+                                       importance);
+            if (!is_weighted && ds4_type_needs_importance(type)) {
+                memset(importance, 0, sizeof importance);
+                ds4_importance_add_row(x, importance, 256);
+                is_weighted = true;
+            }
+            size_t n = bytes_of_hex(text(c, "hex"), expected, sizeof expected);
+            assert_int_equal(n, ds4_type_row_bytes(type, 256));
+            assert_int_equal(ds4_quantize_row(quantizer, type, x, is_weighted ? importance : NULL,
+                                              encoded, 256, NULL),
+                             DS4_OK);
+            if (memcmp(encoded, expected, n) != 0)
+                fail_msg("%s: case %d of %s, importance %d, differs", set_names[s],
+                         json_object_get_int(member(c, "case")), text(c, "type"), is_weighted);
+        }
+        ds4_quantizer_destroy(quantizer);
+    }
+}
+
+/* ---- random blocks ---- */
+
+static float gauss(uint32_t *s) {
+    return uniform(s) + uniform(s) + uniform(s) + uniform(s) - 2;
+}
+
+/* Every kind of data that weights can be, by the number of the block. */
+static void make_block(uint32_t number, float x[256], float importance[256]) {
+    static const float lattice[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+    uint32_t s = 77777u + number * 2654435761u;
+    float size = ldexpf(1, (int)(number / 8 % 24) - 16);
+    for (unsigned i = 0; i < 256; i++) {
+        float v = gauss(&s);
+        importance[i] = number % 5 == 0 && uniform(&s) < 0.3f ? 0 : uniform(&s) * 8;
+        switch (number % 8) {
+        case 0: /* sparse */
+            v = uniform(&s) < 0.7f ? 0 : v;
+            break;
+        case 1: /* one sign */
+            v = -fabsf(v);
+            break;
+        case 2: /* FP4 */
+            v = (v < 0 ? -1.0f : 1.0f) * lattice[(unsigned)(uniform(&s) * 8)];
+            break;
+        case 3: /* few large ones */
+            v = v * v * v * v * v;
+            break;
+        case 4: /* constant groups */
+            v = (float)(i / 32) - 4;
+            break;
+        case 5: /* groups of very different size */
+            v = ldexpf(v, -(int)(i / 16));
+            break;
+        default:
+            break;
+        }
+        x[i] = v * size;
+    }
+    if (number % 97 == 0) memset(x, 0, 256 * sizeof *x);
+}
+
+static void test_sets_agree(void **state) {
+    (void)state;
+    ds4_quantizer *scalar = make("scalar", false);
+    assert_non_null(scalar);
+    for (int set = 1; set < N_SETS; set++) {
+        ds4_quantizer *other = make(set_names[set], false);
+        if (other == NULL) continue;
+        for (uint32_t b = 0; b + 3 <= N_RANDOM; b += 3) { /* odd numbers of blocks, too */
+            float x[768], importance[768];
+            for (unsigned i = 0; i < 3; i++) make_block(b + i, x + 256 * i, importance + 256 * i);
+            for (int t = 0; t < N_BLOCK_TYPES; t++) {
+                for (int weighted = 0; weighted < 2; weighted++) {
+                    uint8_t expected[3 * 272], got[3 * 272];
+                    const float *weights = weighted ? importance : NULL;
+                    if (weights == NULL && ds4_type_needs_importance(block_types[t])) continue;
+                    assert_int_equal(
+                        ds4_quantize_row(scalar, block_types[t], x, weights, expected, 768, NULL),
+                        DS4_OK);
+                    assert_int_equal(
+                        ds4_quantize_row(other, block_types[t], x, weights, got, 768, NULL),
+                        DS4_OK);
+                    if (memcmp(expected, got, ds4_type_row_bytes(block_types[t], 768)) != 0)
+                        fail_msg("%s: blocks from %u of %s, importance %d, differ", set_names[set],
+                                 b, ds4_type_get_info((uint32_t)block_types[t])->name, weighted);
+                }
+            }
+        }
+        ds4_quantizer_destroy(other);
+    }
+    ds4_quantizer_destroy(scalar);
+}
+
+static double loss_of(ds4_type type, const float *x, const float *w, const uint8_t *block) {
+    float y[256];
+    double sum = 0;
+    ds4_kernels_best()->decode(type, block, y, 256);
+    for (unsigned i = 0; i < 256; i++) {
+        double difference = (double)x[i] - (double)y[i];
+        sum += (w == NULL ? 1 : (double)w[i]) * difference * difference;
+    }
+    return sum;
+}
+
+/* No block gets worse, and Gaussian ones get better by the shares that docs/quantizers.md tells. */
+static void test_refit(void **state) {
+    (void)state;
+    ds4_quantizer *plain = make(NULL, false), *refit = make(NULL, true);
+    for (int t = 0; t < N_BLOCK_TYPES; t++) {
+        for (int weighted = 0; weighted < 2; weighted++) {
+            double before = 0, after = 0;
+            for (uint32_t b = 0; b < 1000; b++) {
+                float x[256], importance[256];
+                uint8_t old[272], new[272];
+                const float *weights = weighted ? importance : NULL;
+                make_block(b, x, importance);
+                const float *needed = weights;
+                float squares[256] = {0};
+                if (needed == NULL && ds4_type_needs_importance(block_types[t])) {
+                    ds4_importance_add_row(x, squares, 256);
+                    needed = squares;
+                }
+                assert_int_equal(ds4_quantize_row(plain, block_types[t], x, needed, old, 256, NULL),
+                                 DS4_OK);
+                assert_int_equal(
+                    ds4_quantize_row(refit, block_types[t], x, weights, new, 256, NULL), DS4_OK);
+                double was = loss_of(block_types[t], x, weights, old),
+                       is = loss_of(block_types[t], x, weights, new);
+                if (needed == weights && is > was * (1 + 1e-5))
+                    fail_msg("%s, block %u: a refit made %g of %g",
+                             ds4_type_get_info((uint32_t)block_types[t])->name, b, is, was);
+                if (b % 8 < 6 || b / 8 % 24 < 8) continue; /* scales that f16 holds well */
+                double size = loss_of(block_types[t], x, weights, memset(new, 0, sizeof new));
+                if (size > 0) before += was / size, after += is / size;
+            }
+            print_message("%-8s %s: error of a refit %.3f of the published algorithm's\n",
+                          ds4_type_get_info((uint32_t)block_types[t])->name,
+                          weighted ? "with importance" : "without", after / before);
+            assert_true(after < 0.98 * before);
+        }
+    }
+    ds4_quantizer_destroy(plain);
+    ds4_quantizer_destroy(refit);
+}
+
+/* FP4 values, the official experts', survive MXFP4; whatever the power of two. */
+static void test_mxfp4_is_lossless_for_fp4(void **state) {
+    (void)state;
+    for (int refit = 0; refit < 2; refit++) {
+        ds4_quantizer *quantizer = make(NULL, refit == 1);
+        for (int e = 0; e < 255; e++) {
+            uint8_t block[17] = {(uint8_t)e}, encoded[17];
+            float x[32], y[32];
+            for (unsigned i = 0; i < 16; i++)
+                block[1 + i] = (uint8_t)((i * 7 + (unsigned)e) % 256 * 17);
+            ds4_kernels_best()->decode(DS4_TYPE_MXFP4, block, x, 32);
+            if (e > 252) continue; /* 6 * 2^126 is no float32 */
+            assert_int_equal(
+                ds4_quantize_row(quantizer, DS4_TYPE_MXFP4, x, NULL, encoded, 32, NULL), DS4_OK);
+            ds4_kernels_best()->decode(DS4_TYPE_MXFP4, encoded, y, 32);
+            for (unsigned i = 0; i < 32; i++)
+                if (!(x[i] == y[i]))
+                    fail_msg("exponent %d: %a became %a", e, (double)x[i], (double)y[i]);
+        }
+        ds4_quantizer_destroy(quantizer);
+    }
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    ds4_quantizer *quantizer = make(NULL, false);
+    ds4_error error = {0};
+    float x[256] = {0}, ones[256];
+    uint8_t block[1024];
+    for (int i = 0; i < 256; i++) ones[i] = 1;
+    for (int t = 0; t < N_BLOCK_TYPES; t++) {
+        const float bad[] = {NAN, INFINITY, -INFINITY};
+        for (int i = 0; i < 3; i++) {
+            x[77] = bad[i];
+            assert_int_equal(
+                ds4_quantize_row(quantizer, block_types[t], x, ones, block, 256, &error),
+                DS4_FORMAT);
+            assert_non_null(strstr(error.message, "element 77"));
+        }
+        x[77] = 3e38f;
+        x[78] = -3e38f;
+        assert_int_equal(ds4_quantize_row(quantizer, block_types[t], x, ones, block, 256, &error),
+                         block_types[t] == DS4_TYPE_MXFP4 ? DS4_OK : DS4_FORMAT);
+        x[77] = 1e-44f; /* whatever comes of it, it is finite */
+        x[78] = 0;
+        assert_int_equal(ds4_quantize_row(quantizer, block_types[t], x, ones, block, 256, &error),
+                         DS4_OK);
+        assert_true(isfinite(loss_of(block_types[t], x, NULL, block)));
+        x[77] = 0;
+    }
+    assert_int_equal(ds4_quantize_row(quantizer, DS4_TYPE_IQ2_XXS, x, NULL, block, 256, &error),
+                     DS4_INVALID_ARGUMENT);
+    assert_int_equal(ds4_quantize_row(quantizer, DS4_TYPE_Q2_K, x, NULL, block, 128, &error),
+                     DS4_INVALID_ARGUMENT);
+    assert_int_equal(ds4_quantize_row(quantizer, DS4_TYPE_I32, x, NULL, block, 256, &error),
+                     DS4_INVALID_ARGUMENT);
+    assert_false(ds4_type_can_be_quantized(2));
+    ds4_quantizer_destroy(quantizer);
+    assert_null(make("mmx", false));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_published_bytes), cmocka_unit_test(test_sets_agree),
+        cmocka_unit_test(test_refit),           cmocka_unit_test(test_mxfp4_is_lossless_for_fp4),
+        cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests(tests, load_vectors, free_vectors);
+}
