@@ -46,15 +46,30 @@ typedef struct ds4_chat_tool {
     ds4_text name; /* decoded */
     ds4_text
         schema; /* the raw bytes that the prompt will show, exactly as the client spelled them */
+    ds4_text parameters; /* the JSON Schema of the arguments, raw; empty: anything goes. Wherever
+                            the protocol keeps it: parameters, input_schema */
 } ds4_chat_tool;
 
 typedef enum ds4_tool_choice {
     DS4_TOOL_CHOICE_AUTO,
     DS4_TOOL_CHOICE_NONE, /* tools stay out of the prompt and output is not searched for calls */
-    DS4_TOOL_CHOICE_REQUIRED, /* carried for rendering; generation with it is refused by the request
-                                 parsers */
-    DS4_TOOL_CHOICE_NAMED,    /* likewise; `tool_choice_name` says which */
+    DS4_TOOL_CHOICE_REQUIRED, /* the answer is one or more calls, whichever tools */
+    DS4_TOOL_CHOICE_NAMED,    /* the answer is one call of `tool_choice_name` */
 } ds4_tool_choice;
+
+/* What the answer's text must be. The masks that make it so: src/constraint. */
+typedef enum ds4_format_kind {
+    DS4_FORMAT_TEXT,        /* anything */
+    DS4_FORMAT_JSON_OBJECT, /* some JSON object */
+    DS4_FORMAT_JSON_SCHEMA, /* a document that `schema` accepts */
+} ds4_format_kind;
+
+typedef struct ds4_response_format {
+    ds4_format_kind kind;
+    ds4_text schema; /* JSON_SCHEMA: raw, an object or a boolean */
+    ds4_text param;  /* JSON_SCHEMA: where the schema stands in the body, such as
+                        response_format.json_schema.schema; begins the paths in complaints */
+} ds4_response_format;
 
 typedef enum ds4_effort {
     DS4_EFFORT_DEFAULT, /* not asked for */
@@ -91,6 +106,8 @@ typedef struct ds4_chat_request {
     size_t n_tools;
     ds4_tool_choice tool_choice;
     ds4_text tool_choice_name;
+    bool one_call; /* at most one call in the answer (parallel_tool_calls: false) */
+    ds4_response_format format;
     ds4_think_controls think;
     ds4_sampling_request sampling;
     int32_t max_tokens; /* most tokens to generate; 0 = not given */

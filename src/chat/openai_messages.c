@@ -232,7 +232,14 @@ static ds4_status read_tool(openai_body *b, const char *param, ds4_json_value va
         return ds4_request_refuse(b->failure, DS4_FORMAT, "invalid_value", path, "%s is empty",
                                   path);
     tool->schema = ds4_chat_request_text(b->request, shown.text, shown.n);
-    return tool->schema.data != NULL ? DS4_OK : ds4_openai_no_memory(b);
+    if (tool->schema.data == NULL) return ds4_openai_no_memory(b);
+    ds4_json_value parameters;
+    bool given = find_member(shown, "parameters", &parameters) ||
+                 find_member(shown, "input_schema", &parameters);
+    if (!given) return DS4_OK;
+    /* Points into the copy: the schema is part of what is shown. */
+    tool->parameters = (ds4_text){tool->schema.data + (parameters.text - shown.text), parameters.n};
+    return DS4_OK;
 }
 
 static bool same_text(ds4_text a, ds4_text b) {

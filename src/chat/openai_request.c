@@ -293,13 +293,47 @@ static ds4_status read_logit_bias(openai_body *b, ds4_json_value value) {
     return unsupported(b, "logit_bias", "logit_bias is not supported");
 }
 
+/* The schema itself is read by whoever compiles it (src/constraint). */
+static ds4_status read_json_schema(openai_body *b, ds4_json_value format) {
+    ds4_json_value wrapper, schema;
+    if (!ds4_json_find(format, "json_schema", &wrapper) || wrapper.type != DS4_JSON_OBJECT)
+        return ds4_request_refuse(b->failure, DS4_FORMAT, "missing_required_parameter",
+                                  "response_format.json_schema",
+                                  "response_format.json_schema must be an object with a schema");
+    if (!ds4_json_find(wrapper, "schema", &schema) || schema.type == DS4_JSON_NULL)
+        return ds4_request_refuse(b->failure, DS4_FORMAT, "missing_required_parameter",
+                                  "response_format.json_schema.schema",
+                                  "response_format.json_schema.schema is missing");
+    ds4_response_format *target = &b->request->format;
+    target->kind = DS4_FORMAT_JSON_SCHEMA;
+    target->schema = ds4_chat_request_text(b->request, schema.text, schema.n);
+    target->param = DS4_TEXT("response_format.json_schema.schema");
+    return target->schema.data != NULL ? DS4_OK : ds4_openai_no_memory(b);
+}
+
 static ds4_status read_response_format(openai_body *b, ds4_json_value value) {
     if (value.type != DS4_JSON_OBJECT)
         return ds4_openai_wrong_type(b, "response_format", "an object", value);
     ds4_json_value type;
-    if (!b->options.for_generation) return DS4_OK;
-    if (ds4_json_find(value, "type", &type) && ds4_json_string_equals(type, "text")) return DS4_OK;
-    return unsupported(b, "response_format.type", "only response_format of type text is supported");
+    b->request->format = (ds4_response_format){.kind = DS4_FORMAT_TEXT};
+    if (!ds4_json_find(value, "type", &type) || type.type != DS4_JSON_STRING)
+        return ds4_request_refuse(b->failure, DS4_FORMAT, "missing_required_parameter",
+                                  "response_format.type", "response_format.type is missing");
+    if (ds4_json_string_equals(type, "text")) return DS4_OK;
+    if (ds4_json_string_equals(type, "json_schema")) return read_json_schema(b, value);
+    if (!ds4_json_string_equals(type, "json_object"))
+        return ds4_request_refuse(
+            b->failure, DS4_FORMAT, "invalid_value", "response_format.type",
+            "response_format.type must be one of text, json_object, json_schema");
+    b->request->format.kind = DS4_FORMAT_JSON_OBJECT;
+    return DS4_OK;
+}
+
+static ds4_status read_parallel_calls(openai_body *b, ds4_json_value value) {
+    bool parallel = true;
+    ds4_status status = read_bool(b, "parallel_tool_calls", value, &parallel);
+    b->request->one_call = !parallel;
+    return status;
 }
 
 static ds4_status read_functions(openai_body *b, ds4_json_value value) {
@@ -343,6 +377,7 @@ static const struct {
     {"frequency_penalty", read_frequency_penalty},
     {"logit_bias", read_logit_bias},
     {"response_format", read_response_format},
+    {"parallel_tool_calls", read_parallel_calls},
     {"functions", read_functions},
 };
 
@@ -378,6 +413,9 @@ static ds4_status check_whole(openai_body *b) {
         return ds4_request_refuse(
             b->failure, DS4_FORMAT, "invalid_value", "messages",
             "the last turn must be a user's or a tool's: there is nothing to answer");
+    if (r->format.kind != DS4_FORMAT_TEXT)
+        return unsupported(b, "response_format.type",
+                           "only response_format of type text is supported");
     if (r->tool_choice == DS4_TOOL_CHOICE_REQUIRED || r->tool_choice == DS4_TOOL_CHOICE_NAMED)
         return unsupported(b, "tool_choice",
                            "a tool call cannot be forced: use \"auto\" or \"none\"");
