@@ -126,6 +126,15 @@ typedef enum ds4_rope_angles_kind {
                                 traces with them */
 } ds4_rope_angles_kind;
 
+/* Where an engine computes. */
+typedef enum ds4_backend_kind {
+    DS4_BACKEND_CPU,
+    DS4_BACKEND_CUDA, /* the GPU of this machine; UNSUPPORTED when the build or the machine has none
+                       */
+    DS4_BACKEND_AUTO, /* CUDA when there is a GPU that holds the plan, else the CPU */
+    DS4_BACKEND_EMULATED, /* the GPU's kernels on the CPU: slow, for tests */
+} ds4_backend_kind;
+
 typedef struct ds4_engine_options {
     uint32_t n_threads;        /* 0: one per online core */
     uint32_t max_batch_tokens; /* most tokens one forward call may carry; 0: 512 */
@@ -136,6 +145,9 @@ typedef struct ds4_engine_options {
     ds4_kv_sim kv_sim;
     ds4_activations activations;
     ds4_rope_angles_kind rope_angles;
+    ds4_backend_kind backend; /* a GPU always multiplies float activations */
+    ds4_progress_fn progress; /* while weights go to a GPU; may be NULL */
+    void *progress_context;
 } ds4_engine_options;
 
 /* What will be resident, in bytes. Computed from shapes alone: nothing is allocated or read. */
@@ -147,6 +159,8 @@ typedef struct ds4_memory_plan {
     uint64_t rows;          /* of all sessions: max_sessions x session_rows, or the row_budget */
     uint64_t total;         /* weights + scratch + max_sessions x session_fixed + rows */
     uint64_t available;     /* what this machine can give, 0 when it could not be found out */
+    const char *backend;    /* "cpu", "cuda": on a GPU all of the above is GPU memory */
+    uint64_t host;          /* with a GPU: bytes of host memory besides */
 } ds4_memory_plan;
 
 ds4_status ds4_engine_plan(const ds4_model *model, const ds4_engine_options *options,
@@ -172,8 +186,9 @@ typedef void (*ds4_product_observer)(void *context, const ds4_observed_product *
 
 /* From now on `observe` is told about each product before it is computed, on the thread that calls
  * ds4_engine_forward; it must not change anything. The grouped attention output shows each group as
- * a product of its own. NULL ends it. For collecting importance matrices. */
-void ds4_engine_observe(ds4_engine *engine, ds4_product_observer observe, void *context);
+ * a product of its own. NULL ends it. For collecting importance matrices. UNSUPPORTED on a GPU. */
+ds4_status ds4_engine_observe(ds4_engine *engine, ds4_product_observer observe, void *context,
+                              ds4_error *error);
 
 /* ---- steering (docs/steering.md) ---- */
 

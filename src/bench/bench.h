@@ -57,6 +57,7 @@ ds4_status bench_run_create(const bench_settings *settings, const ds4_model *mod
                             const ds4_tokens *prompt, bench_run **run, ds4_error *error);
 void bench_run_destroy(bench_run *run);
 uint32_t bench_run_threads(const bench_run *run);
+ds4_backend_kind bench_run_backend(const bench_run *run); /* what `auto` became */
 /* Measures the way from the previous frontier to this one, and decoding behind it. */
 ds4_status bench_run_frontier(bench_run *run, int64_t frontier, bench_row *row, ds4_error *error);
 
@@ -68,6 +69,7 @@ typedef struct bench_report {
     const bench_settings *settings;
     const ds4_model_info *info;
     uint32_t n_threads;
+    const char *backend;
     double roof_gb_per_second; /* 0: not measured */
     size_t n_rows;
 } bench_report;

@@ -113,15 +113,21 @@ static const ds4_option options[] = {
     {.names = "--backend",
      .kind = DS4_OPTION_CHOICE,
      .argument = "NAME",
-     .choices = "cpu",
-     .default_text = "cpu",
+     .choices = "cpu|cuda|auto",
+     .default_text = "auto",
      FIELD(backend),
-     .help = "where to compute"},
+     .help = "where to compute; auto takes the GPU when this build, the machine and the memory "
+             "plan allow it"},
     {.names = "--cpu",
      .kind = DS4_OPTION_SET,
      .set_value = 0,
      FIELD(backend),
      .help = "the same as --backend cpu"},
+    {.names = "--cuda",
+     .kind = DS4_OPTION_SET,
+     .set_value = 1,
+     FIELD(backend),
+     .help = "the same as --backend cuda"},
     {.names = "--kv-sim",
      .kind = DS4_OPTION_CHOICE,
      .argument = "MODE",
@@ -137,7 +143,6 @@ static const ds4_option options[] = {
      FIELD(activations),
      .help = "arithmetic of products with quantised weights"},
     LATER("--metal", NULL, "Metal backend"),
-    LATER("--cuda", NULL, "CUDA backend"),
     LATER("--mt -mt --mpp", "MODE", "tensor cores policy"),
     LATER("--quality", NULL, "exact GPU kernels"),
     LATER("--dump-frontier-logits-dir", "DIR", "logits at each context size"),
@@ -212,7 +217,9 @@ static ds4_status measure(const bench_settings *settings, const ds4_model *model
     ds4_status status = bench_run_create(settings, model, prompt, &run, error);
     if (status != DS4_OK) return status;
     report.n_threads = bench_run_threads(run);
-    if (!settings->no_roof)
+    bool on_cpu = bench_run_backend(run) == DS4_BACKEND_CPU;
+    report.backend = on_cpu ? "cpu" : "cuda";
+    if (!settings->no_roof && on_cpu) /* the roof of the GPU is another memory's */
         status = bench_read_bandwidth(report.n_threads, &report.roof_gb_per_second, error);
     if (status == DS4_OK) bench_report_begin(&report);
     int64_t frontier = settings->ctx_start, last = 0;

@@ -36,6 +36,7 @@ ds4_status bench_run_create(const bench_settings *settings, const ds4_model *mod
     ds4_engine_options options = {.n_threads = (uint32_t)settings->n_threads,
                                   .max_context = (uint32_t)settings->ctx_alloc,
                                   .kv_sim = (ds4_kv_sim)settings->kv_sim,
+                                  .backend = (ds4_backend_kind)settings->backend,
                                   .activations = (ds4_activations)settings->activations};
     size_t repeat = (size_t)settings->repeat, n_steps = repeat * (size_t)settings->gen_tokens;
     bench_run *run = calloc(1, sizeof *run);
@@ -75,6 +76,10 @@ void bench_run_destroy(bench_run *run) {
     free(run->prefill_tps);
     free(run->logits);
     free(run);
+}
+
+ds4_backend_kind bench_run_backend(const bench_run *run) {
+    return ds4_engine_get_options(run->engine)->backend;
 }
 
 uint32_t bench_run_threads(const bench_run *run) {

@@ -68,8 +68,8 @@ static void begin_json(const bench_report *report) {
     fprintf(report->file, "{\"version\":1,\"source\":\"ds4-bench %s\",\"model\":\"%s\"",
             DS4_VERSION, name.failed || name.data == NULL ? "" : name.data);
     ds4_strbuf_free(&name);
-    fprintf(report->file, ",\"backend\":\"cpu\",\"threads\":%u,\"repeat\":%lld", report->n_threads,
-            (long long)report->settings->repeat);
+    fprintf(report->file, ",\"backend\":\"%s\",\"threads\":%u,\"repeat\":%lld", report->backend,
+            report->n_threads, (long long)report->settings->repeat);
     fprintf(report->file, ",\"activations\":\"%s\"",
             report->settings->activations == DS4_ACTIVATIONS_INT8 ? "int8" : "float");
     fprintf(report->file,

@@ -130,6 +130,7 @@ ds4_status cli_engine_open(const cli_settings *settings, const ds4_model *model,
     ds4_sched_options options = {.engine = {.n_threads = (uint32_t)settings->n_threads,
                                             .max_context = (uint32_t)settings->n_context,
                                             .kv_sim = (ds4_kv_sim)settings->kv_sim,
+                                            .backend = (ds4_backend_kind)settings->backend,
                                             .activations = (ds4_activations)settings->activations},
                                  .n_slots = 1,
                                  .n_queue = 1};

@@ -29,7 +29,7 @@ typedef struct cli_settings {
     int think;         /* CLI_THINK_ */
     int kv_sim;        /* ds4_kv_sim */
     int activations;   /* ds4_activations */
-    int backend;       /* only the CPU so far */
+    int backend;       /* ds4_backend_kind */
     int show_thinking; /* CLI_SHOW_ */
     int color;         /* CLI_COLOR_ */
     bool warm;

@@ -100,6 +100,7 @@ static ds4_status run(const cli_settings *settings, const ds4_model *model, ds4_
                                   .max_batch_tokens = (uint32_t)chunk,
                                   .max_context = ids.n > 0 ? (uint32_t)ids.n : 1,
                                   .kv_sim = (ds4_kv_sim)settings->kv_sim,
+                                  .backend = (ds4_backend_kind)settings->backend,
                                   .activations = (ds4_activations)settings->activations};
     status = ds4_engine_create(model, &options, &engine, error);
     if (status != DS4_OK) goto done;

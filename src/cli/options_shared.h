@@ -28,9 +28,11 @@
     }
 #define CLI_OPTION_BACKEND                                                                         \
     {                                                                                              \
-        .names = "--backend", .kind = DS4_OPTION_CHOICE, .argument = "NAME", .choices = "cpu",     \
-        .default_text = "cpu", .config_key = "backend", CLI_FIELD(backend),                        \
-        .help = "where to compute"                                                                 \
+        .names = "--backend", .kind = DS4_OPTION_CHOICE, .argument = "NAME",                       \
+        .choices = "cpu|cuda|auto", .default_text = "auto", .config_key = "backend",               \
+        CLI_FIELD(backend),                                                                        \
+        .help = "where to compute; auto takes the GPU when this build, the machine and the "       \
+                "memory plan allow it"                                                             \
     }
 #define CLI_OPTION_KV_SIM                                                                          \
     {                                                                                              \

@@ -2,16 +2,21 @@
 #ifndef DS4_ENGINE_CURSOR_H
 #define DS4_ENGINE_CURSOR_H
 
-#include "ds4.h"
+#include "backend/cpu/kv.h"
 
 typedef struct ds4_cursor {
     uint8_t *at, *end; /* `end` is for reading */
     size_t counted;
 } ds4_cursor;
 
-ds4_status ds4_cursor_count(void *cursor, void *bytes, size_t n, ds4_error *error);
-ds4_status ds4_cursor_write(void *cursor, void *bytes, size_t n, ds4_error *error);
-/* FORMAT when fewer than n bytes are left. */
-ds4_status ds4_cursor_read(void *cursor, void *bytes, size_t n, ds4_error *error);
+/* Visitors for ds4_kv_visit. */
+ds4_status ds4_cursor_count_rows(void *cursor, const ds4_kv_piece *piece, ds4_error *error);
+ds4_status ds4_cursor_write_rows(void *cursor, const ds4_kv_piece *piece, ds4_error *error);
+/* FORMAT when fewer bytes are left. */
+ds4_status ds4_cursor_read_rows(void *cursor, const ds4_kv_piece *piece, ds4_error *error);
+
+/* Bytes of the host. */
+void ds4_cursor_write(ds4_cursor *cursor, const void *bytes, size_t n);
+ds4_status ds4_cursor_read(ds4_cursor *cursor, void *bytes, size_t n, ds4_error *error);
 
 #endif

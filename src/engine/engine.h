@@ -3,14 +3,14 @@
 #ifndef DS4_ENGINE_ENGINE_H
 #define DS4_ENGINE_ENGINE_H
 
-#include "backend/cpu/step.h"
-#include "model/model.h"
+#include "backend/backend.h"
 
 struct ds4_engine {
     const ds4_model *model;
     ds4_engine_options options; /* defaults filled in */
-    ds4_forward forward;
-    ds4_step step; /* reused by every call */
+    ds4_backend *backend;
+    ds4_step step;             /* reused by every call */
+    ds4_logit_request *wanted; /* [max_batch_tokens] likewise */
 };
 
 struct ds4_session {
@@ -24,8 +24,8 @@ struct ds4_session {
 };
 
 /* Goes into the identity of saved state: to be raised when a change of the arithmetic changes
- * results. */
-enum { DS4_NUMERICS_VERSION = 1 };
+ * results or the layout of rows. */
+enum { DS4_NUMERICS_VERSION = 2 };
 
 /* FORMAT unless the n tokens from `first` on are all of the vocabulary. */
 ds4_status ds4_session_check_tokens(const ds4_session *session, uint32_t first, uint32_t n,

@@ -37,12 +37,13 @@ uint64_t ds4_engine_identity(const ds4_engine *engine) {
     hash = mix(hash, (uint64_t)engine->options.kv_sim);
     hash = mix(hash, (uint64_t)engine->options.activations);
     hash = mix(hash, (uint64_t)engine->options.rope_angles);
+    hash = mix(hash, (uint64_t)engine->options.backend);
     return mix(hash, DS4_NUMERICS_VERSION);
 }
 
 uint64_t ds4_session_row_bytes(const ds4_session *session, uint32_t n_tokens) {
     uint64_t fixed, rows;
-    ds4_kv_bytes(&session->engine->model->hparams, &session->engine->forward.codec, n_tokens,
+    ds4_kv_bytes(&session->engine->model->hparams, &session->engine->backend->codec, n_tokens,
                  &fixed, &rows);
     return rows;
 }
@@ -72,7 +73,7 @@ ds4_status ds4_session_save_block(const ds4_session *session, uint32_t first, ui
     if (status != DS4_OK) return status;
     ds4_cursor c = {.at = bytes};
     return ds4_kv_visit_rows(&session->kv, first, first + ds4_engine_block_tokens(session->engine),
-                             ds4_cursor_write, &c, error);
+                             ds4_cursor_write_rows, &c, error);
 }
 
 ds4_status ds4_session_restore_block(ds4_session *session, uint32_t first, const int32_t *tokens,
@@ -93,7 +94,7 @@ ds4_status ds4_session_restore_block(ds4_session *session, uint32_t first, const
     status = ds4_session_check_tokens(session, first, n, error);
     if (status != DS4_OK) return status;
     ds4_cursor c = {.at = (uint8_t *)bytes, .end = (uint8_t *)bytes + n_bytes};
-    return ds4_kv_visit_rows(&session->kv, first, first + n, ds4_cursor_read, &c, error);
+    return ds4_kv_visit_rows(&session->kv, first, first + n, ds4_cursor_read_rows, &c, error);
 }
 
 ds4_status ds4_session_share(ds4_session *target, const ds4_session *source, uint32_t n_tokens,
@@ -108,16 +109,7 @@ ds4_status ds4_session_share(ds4_session *target, const ds4_session *source, uin
     ds4_session_reset(target);
     memcpy(target->tokens, source->tokens, n_tokens * sizeof *source->tokens);
     memcpy(target->dials, source->dials, n_tokens * sizeof *source->dials);
-    for (uint32_t l = 0; l < source->kv.n_layers; l++) {
-        const ds4_compressor_kv *from[2] = {&source->kv.layers[l].attention,
-                                            &source->kv.layers[l].indexer};
-        ds4_compressor_kv *to[2] = {&target->kv.layers[l].attention, &target->kv.layers[l].indexer};
-        for (size_t i = 0; i < 2; i++)
-            if (from[i]->ratio != 0)
-                memcpy(to[i]->rows, from[i]->rows,
-                       (size_t)(n / from[i]->ratio) * from[i]->row_bytes);
-    }
-    return DS4_OK;
+    return ds4_kv_copy_rows(&target->kv, &source->kv, n, error);
 }
 
 /* ---- tips ---- */
@@ -130,17 +122,17 @@ size_t ds4_session_tip_bytes(const ds4_session *session, uint32_t n_tokens) {
     uint32_t first = tail_first(session, n_tokens);
     ds4_cursor c = {.counted = (n_tokens - first) * (sizeof(int32_t) + sizeof(uint64_t))};
     ds4_kv_visit(&session->kv, session->engine->model->hparams.window, first, n_tokens,
-                 ds4_cursor_count, &c, NULL);
+                 ds4_cursor_count_rows, &c, NULL);
     return c.counted;
 }
 
 ds4_status ds4_session_save_tip(const ds4_session *session, uint8_t *bytes, ds4_error *error) {
     uint32_t n = session->n_tokens, first = tail_first(session, n);
     ds4_cursor c = {.at = bytes};
-    ds4_cursor_write(&c, session->tokens + first, (n - first) * sizeof *session->tokens, error);
-    ds4_cursor_write(&c, session->dials + first, (n - first) * sizeof *session->dials, error);
+    ds4_cursor_write(&c, session->tokens + first, (n - first) * sizeof *session->tokens);
+    ds4_cursor_write(&c, session->dials + first, (n - first) * sizeof *session->dials);
     return ds4_kv_visit(&session->kv, session->engine->model->hparams.window, first, n,
-                        ds4_cursor_write, &c, error);
+                        ds4_cursor_write_rows, &c, error);
 }
 
 ds4_status ds4_session_restore_tip(ds4_session *session, uint32_t n_tokens, const uint8_t *bytes,
@@ -160,7 +152,7 @@ ds4_status ds4_session_restore_tip(ds4_session *session, uint32_t n_tokens, cons
     ds4_status status = ds4_session_check_tokens(session, first, n_tokens - first, error);
     if (status == DS4_OK)
         status = ds4_kv_visit(&session->kv, session->engine->model->hparams.window, first, n_tokens,
-                              ds4_cursor_read, &c, error);
+                              ds4_cursor_read_rows, &c, error);
     if (status == DS4_OK) session->n_tokens = session->rewind_floor = n_tokens;
     return status;
 }

@@ -20,8 +20,8 @@ ds4_status ds4_session_create(ds4_engine *engine, uint32_t n_context, ds4_sessio
                             ? DS4_OK
                             : ds4_fail_memory(error, n_context * 12ull, "a session");
     if (status == DS4_OK)
-        status = ds4_kv_create(&engine->model->hparams, &engine->forward.codec, n_context,
-                               &session->kv, error);
+        status = ds4_kv_create(&engine->model->hparams, &engine->backend->codec, n_context,
+                               engine->backend->memory, &session->kv, error);
     if (status != DS4_OK)
         ds4_session_destroy(session);
     else
@@ -91,14 +91,6 @@ ds4_status ds4_session_check_tokens(const ds4_session *session, uint32_t first, 
     return DS4_OK;
 }
 
-static void copy_compressor(ds4_compressor_kv *to, const ds4_compressor_kv *from,
-                            uint32_t n_tokens) {
-    if (from->ratio == 0) return;
-    memcpy(to->value, from->value, (size_t)from->n_slots * from->width * sizeof(float));
-    memcpy(to->gate, from->gate, (size_t)from->n_slots * from->width * sizeof(float));
-    memcpy(to->rows, from->rows, (size_t)(n_tokens / from->ratio) * from->row_bytes);
-}
-
 ds4_status ds4_session_copy(ds4_session *target, const ds4_session *source, ds4_error *error) {
     if (target->engine != source->engine)
         return ds4_fail(error, DS4_INVALID_ARGUMENT,
@@ -106,13 +98,10 @@ ds4_status ds4_session_copy(ds4_session *target, const ds4_session *source, ds4_
     if (source->n_tokens > target->n_context)
         return ds4_fail(error, DS4_CONTEXT_FULL, "%u tokens do not fit a session of %u",
                         source->n_tokens, target->n_context);
-    for (uint32_t l = 0; l < source->kv.n_layers; l++) {
-        const ds4_layer_kv *from = &source->kv.layers[l];
-        ds4_layer_kv *to = &target->kv.layers[l];
-        memcpy(to->raw, from->raw,
-               (size_t)source->kv.n_raw_slots * source->kv.width * sizeof(float));
-        copy_compressor(&to->attention, &from->attention, source->n_tokens);
-        copy_compressor(&to->indexer, &from->indexer, source->n_tokens);
+    ds4_status status = ds4_kv_copy(&target->kv, &source->kv, source->n_tokens, error);
+    if (status != DS4_OK) {
+        ds4_session_reset(target);
+        return status;
     }
     memcpy(target->tokens, source->tokens, source->n_tokens * sizeof *source->tokens);
     memcpy(target->dials, source->dials, source->n_tokens * sizeof *source->dials);

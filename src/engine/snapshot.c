@@ -15,7 +15,7 @@ typedef struct snapshot_header {
     uint32_t rope_angles, n_tokens;
 } snapshot_header;
 
-static const char MAGIC[8] = {'D', 'S', '4', 'S', 'E', 'S', 'S', '2'};
+static const char MAGIC[8] = {'D', 'S', '4', 'S', 'E', 'S', 'S', '3'};
 
 static snapshot_header make_header(const ds4_session *session) {
     snapshot_header header = {
@@ -36,15 +36,16 @@ ds4_status ds4_session_save(const ds4_session *session, uint8_t **bytes, size_t 
     size_t token_bytes = session->n_tokens * sizeof *session->tokens;
     size_t dial_bytes = session->n_tokens * sizeof *session->dials;
     ds4_cursor c = {.counted = sizeof header + token_bytes + dial_bytes};
-    ds4_kv_visit(&session->kv, window, 0, session->n_tokens, ds4_cursor_count, &c, error);
+    ds4_kv_visit(&session->kv, window, 0, session->n_tokens, ds4_cursor_count_rows, &c, error);
     c.at = malloc(c.counted);
     if (c.at == NULL) return ds4_fail_memory(error, c.counted, "a saved session");
     *bytes = c.at;
     *n_bytes = c.counted;
-    ds4_cursor_write(&c, &header, sizeof header, error);
-    ds4_cursor_write(&c, session->tokens, token_bytes, error);
-    ds4_cursor_write(&c, session->dials, dial_bytes, error);
-    return ds4_kv_visit(&session->kv, window, 0, session->n_tokens, ds4_cursor_write, &c, error);
+    ds4_cursor_write(&c, &header, sizeof header);
+    ds4_cursor_write(&c, session->tokens, token_bytes);
+    ds4_cursor_write(&c, session->dials, dial_bytes);
+    return ds4_kv_visit(&session->kv, window, 0, session->n_tokens, ds4_cursor_write_rows, &c,
+                        error);
 }
 
 static ds4_status check_header(const ds4_session *session, const snapshot_header *header,
@@ -81,7 +82,8 @@ ds4_status ds4_session_restore(ds4_session *session, const uint8_t *bytes, size_
         status =
             ds4_cursor_read(&c, session->dials, header.n_tokens * sizeof *session->dials, error);
     if (status == DS4_OK)
-        status = ds4_kv_visit(&session->kv, window, 0, header.n_tokens, ds4_cursor_read, &c, error);
+        status =
+            ds4_kv_visit(&session->kv, window, 0, header.n_tokens, ds4_cursor_read_rows, &c, error);
     if (status == DS4_OK && c.at != c.end)
         status = ds4_fail(error, DS4_FORMAT, "%zu bytes follow the saved session",
                           (size_t)(c.end - c.at));

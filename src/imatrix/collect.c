@@ -127,7 +127,7 @@ ds4_status ds4_imatrix_collect(ds4_engine *engine, const ds4_model *model, const
         done->n_prompts = (size_t)collection->max_prompts;
 
     ds4_status status = create(&c, collection->max_context, error);
-    ds4_engine_observe(engine, observe, &c.observer);
+    if (status == DS4_OK) status = ds4_engine_observe(engine, observe, &c.observer, error);
     while (status == DS4_OK && done->prompts_done < done->n_prompts &&
            next_prompt(&rest, &prompt)) {
         tokens.n = 0;
@@ -143,7 +143,7 @@ ds4_status ds4_imatrix_collect(ds4_engine *engine, const ds4_model *model, const
             status = ds4_fail(error, DS4_CANCELLED, "collecting was cancelled");
         if (collection->max_tokens > 0 && done->tokens_done >= collection->max_tokens) break;
     }
-    ds4_engine_observe(engine, NULL, NULL);
+    ds4_engine_observe(engine, NULL, NULL, NULL);
     ds4_imatrix_set_source(imatrix, collection->dataset, (uint32_t)done->prompts_done,
                            collection->max_context);
     ds4_session_destroy(c.session);

@@ -35,6 +35,7 @@ static ds4_status start_scheduler(ds4_app *app, ds4_error *error) {
                    .max_context = (uint32_t)flags->ctx,
                    .max_sessions = (uint32_t)flags->slots,
                    .kv_sim = (ds4_kv_sim)flags->kv_sim,
+                   .backend = (ds4_backend_kind)flags->backend,
                    .activations = (ds4_activations)flags->activations},
         .n_slots = (uint32_t)flags->slots,
         .n_queue = (uint32_t)flags->queue,

@@ -150,7 +150,7 @@ static void load_tile(const attention_loop *loop, const visible *v, uint32_t fir
         } else {
             uint32_t c = index - v->n_raw;
             if (v->selected != NULL) c = v->selected[c];
-            ds4_row_decode(&f->codec, v->compressed->rows + (size_t)c * v->compressed->row_bytes,
+            ds4_row_decode(&f->codec, v->compressed->rows + (size_t)c * v->compressed->row_stride,
                            row);
         }
     }

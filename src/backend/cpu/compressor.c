@@ -50,7 +50,7 @@ static void compress_piece(void *context, uint32_t thread, size_t begin, size_t 
         f->cpu.ops->scale(pooled, scale, loop->weights->norm, pooled, loop->row_width);
         ds4_rope_angles(&f->rope[1], row * loop->kv->ratio, angles);
         ds4_rope_rotate(angles, rope_dim / 2, false, pooled + loop->row_width - rope_dim);
-        uint8_t *stored = loop->kv->rows + (size_t)row * loop->kv->row_bytes;
+        uint8_t *stored = loop->kv->rows + (size_t)row * loop->kv->row_stride;
         if (loop->is_indexer)
             ds4_index_row_encode(&f->codec, pooled, stored);
         else

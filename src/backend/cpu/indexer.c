@@ -72,7 +72,7 @@ static void score_piece(void *context, uint32_t thread, size_t begin, size_t end
             uint32_t n = rows_to_score(loop, row, first);
             for (; n_decoded < n; n_decoded++)
                 ds4_index_row_decode(&f->codec,
-                                     kv->rows + (size_t)(first + n_decoded) * kv->row_bytes,
+                                     kv->rows + (size_t)(first + n_decoded) * kv->row_stride,
                                      keys + (size_t)n_decoded * f->hp->indexer_dim);
             if (n > 0) score_query(loop, thread, row, first, n, keys, products);
         }

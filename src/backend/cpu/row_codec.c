@@ -78,23 +78,27 @@ ds4_row_codec ds4_row_codec_make(const ds4_hparams *hp, ds4_kv_sim kv_sim,
     codec.index_row_bytes = kv_sim == DS4_KV_SIM_NONE
                                 ? hp->indexer_dim * sizeof(float)
                                 : hp->indexer_dim / 2 + hp->indexer_dim / DS4_FP4_BLOCK;
+    codec.row_stride = codec.row_bytes;
+    codec.index_row_stride = codec.index_row_bytes;
     return codec;
 }
 
-/* Stored row: codes, then one exponent byte per block, then the rotary lanes as F16. */
+/* Stored row: the rotary lanes as F16, then codes, then one exponent byte per block: the wider the
+ * load a part is read with, the earlier it comes. */
 void ds4_row_encode(const ds4_row_codec *codec, const float *row, uint8_t *stored) {
     if (codec->kv_sim != DS4_KV_SIM_FULL) {
         memcpy(stored, row, codec->row_bytes);
         return;
     }
     uint32_t plain = codec->width - codec->rope_dim, n_blocks = plain / DS4_FP8_BLOCK;
-    for (uint32_t b = 0; b < n_blocks; b++) {
-        int k = ds4_fp8_encode_block(row + b * DS4_FP8_BLOCK, stored + b * DS4_FP8_BLOCK);
-        stored[plain + b] = (uint8_t)(k + EXPONENT_BIAS);
-    }
+    uint8_t *codes = stored + 2 * (size_t)codec->rope_dim;
     for (uint32_t i = 0; i < codec->rope_dim; i++) {
         uint16_t half = ds4_f32_to_f16(row[plain + i]);
-        memcpy(stored + plain + n_blocks + 2 * (size_t)i, &half, sizeof half);
+        memcpy(stored + 2 * (size_t)i, &half, sizeof half);
+    }
+    for (uint32_t b = 0; b < n_blocks; b++) {
+        int k = ds4_fp8_encode_block(row + b * DS4_FP8_BLOCK, codes + b * DS4_FP8_BLOCK);
+        codes[plain + b] = (uint8_t)(k + EXPONENT_BIAS);
     }
 }
 
@@ -104,12 +108,13 @@ void ds4_row_decode(const ds4_row_codec *codec, const uint8_t *stored, float *ro
         return;
     }
     uint32_t plain = codec->width - codec->rope_dim, n_blocks = plain / DS4_FP8_BLOCK;
+    const uint8_t *codes = stored + 2 * (size_t)codec->rope_dim;
     for (uint32_t b = 0; b < n_blocks; b++) {
-        float scale = power_of_two((int)stored[plain + b] - EXPONENT_BIAS);
-        codec->ops->decode_fp8(stored + b * DS4_FP8_BLOCK, scale, row + b * DS4_FP8_BLOCK,
+        float scale = power_of_two((int)codes[plain + b] - EXPONENT_BIAS);
+        codec->ops->decode_fp8(codes + b * DS4_FP8_BLOCK, scale, row + b * DS4_FP8_BLOCK,
                                DS4_FP8_BLOCK);
     }
-    codec->kernels->decode(DS4_TYPE_F16, stored + plain + n_blocks, row + plain, codec->rope_dim);
+    codec->kernels->decode(DS4_TYPE_F16, stored, row + plain, codec->rope_dim);
 }
 
 void ds4_row_round(const ds4_row_codec *codec, float *row) {

@@ -18,7 +18,8 @@ typedef struct ds4_row_codec {
     ds4_kv_sim kv_sim;
     uint32_t width, rope_dim; /* attention row: head_dim, of which the last rope_dim rotate */
     uint32_t index_width;
-    size_t row_bytes, index_row_bytes; /* stored sizes */
+    size_t row_bytes, index_row_bytes;   /* stored sizes */
+    size_t row_stride, index_row_stride; /* distance of stored rows: the same, or a backend's own */
 } ds4_row_codec;
 
 ds4_row_codec ds4_row_codec_make(const ds4_hparams *hparams, ds4_kv_sim kv_sim,

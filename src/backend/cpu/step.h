@@ -1,30 +1,11 @@
-/* One step of the engine as the CPU operations see it: rows of tokens, each belonging to a session,
- * and the buffers that the operations of a layer share. Row r of every buffer belongs to row r of
- * the step unless said otherwise. */
+/* What the CPU operations of a layer share: the context and the buffers of activation rows. Row r
+ * of every buffer belongs to row r of the step unless said otherwise. */
 #ifndef DS4_BACKEND_CPU_STEP_H
 #define DS4_BACKEND_CPU_STEP_H
 
 #include "backend/cpu/cpu.h"
-#include "backend/cpu/kv.h"
 #include "backend/cpu/rope.h"
-#include "steering/direction.h"
-
-/* A session's consecutive tokens in this step: rows first_row .. first_row + n - 1, positions from
- * `position` on. */
-typedef struct ds4_step_item {
-    ds4_kv *kv;
-    uint32_t position, n, first_row;
-    const ds4_steering *steering; /* of all its rows; NULL: none */
-    float *outputs[2]; /* [n][n_layers][n_embd] by ds4_steer_site, or NULL: see ds4_batch_item */
-} ds4_step_item;
-
-typedef struct ds4_step {
-    uint32_t n_rows, n_items;
-    ds4_step_item *items;
-    uint32_t *item_of_row;
-    uint32_t *position; /* [n_rows] */
-    int32_t *token;     /* [n_rows] */
-} ds4_step;
+#include "backend/step.h"
 
 /* What every operation of the forward pass needs to know, and the activation buffers. */
 typedef struct ds4_forward {
