@@ -6,6 +6,7 @@ static const ds4_tool_command commands[] = {
     {{"verify", "whether a GGUF file is sound; names every problem"}, ds4_tool_verify},
     {{"convert", "safetensors checkpoint to GGUF"}, ds4_tool_convert},
     {{"synth", "valid model with seeded random weights"}, ds4_tool_synth},
+    {{"score", "judge a model by reference answers"}, ds4_tool_score},
     {{"imatrix", "importance matrices: collect, show, merge"}, ds4_tool_imatrix},
 };
 

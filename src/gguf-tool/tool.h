@@ -12,6 +12,7 @@ int ds4_tool_verify(int argc, char **argv);
 int ds4_tool_convert(int argc, char **argv);
 int ds4_tool_synth(int argc, char **argv);
 int ds4_tool_imatrix(int argc, char **argv);
+int ds4_tool_score(int argc, char **argv);
 
 /* A command and what runs it. */
 typedef struct ds4_tool_command {
