@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "gguf-tool/score_case.h"
 #include "gguf-tool/tool.h"
 #include "imatrix/collect.h"
 
@@ -144,11 +145,64 @@ static bool report(void *context, const ds4_imatrix_progress *progress) {
     return true;
 }
 
+/* Cases of `score` as a source: the prompt with its reference behind it. */
+typedef struct case_source {
+    const ds4_tokenizer *tokenizer;
+    const char *rest, *end;
+    uint32_t n_context;
+    size_t line;
+} case_source;
+
+static ds4_status next_case(void *context, ds4_tokens *prompt, bool *more, ds4_error *error) {
+    case_source *source = context;
+    ds4_score_case c;
+    ds4_error reason = {0};
+    while (source->rest < source->end && *source->rest == '\n') source->rest++, source->line++;
+    *more = source->rest < source->end;
+    if (!*more) return DS4_OK;
+    size_t n = 0, left = (size_t)(source->end - source->rest);
+    while (n < left && source->rest[n] != '\n') n++;
+    ds4_status status =
+        ds4_score_case_parse(source->rest, n, source->tokenizer, source->n_context, &c, &reason);
+    source->rest += n;
+    if (status == DS4_OK) status = ds4_tokens_append(prompt, c.prompt.ids, c.prompt.n, &reason);
+    if (status == DS4_OK) status = ds4_tokens_append(prompt, c.target.ids, c.target.n, &reason);
+    ds4_score_case_free(&c);
+    if (status == DS4_OK) return DS4_OK;
+    return ds4_fail(error, status, "the dataset's line %zu: %.400s", source->line, reason.message);
+}
+
+static size_t count_lines(const ds4_strbuf *text) {
+    size_t n = 0;
+    for (size_t i = 0; i < text->n; i++)
+        n += text->data[i] != '\n' && (i == 0 || text->data[i - 1] == '\n');
+    return n;
+}
+
+/* Both forms of a dataset behind one source; the structs hold what it points to. */
+typedef struct dataset {
+    ds4_imatrix_text text;
+    case_source cases;
+} dataset;
+
+static ds4_imatrix_source open_dataset(const ds4_strbuf *bytes, const ds4_tokenizer *tokenizer,
+                                       uint32_t n_context, dataset *d) {
+    if (bytes->n > 0 && bytes->data[strspn(bytes->data, " \r\n")] == '{') {
+        d->cases = (case_source){tokenizer, bytes->data, bytes->data + bytes->n, n_context, 1};
+        return (ds4_imatrix_source){
+            .next = next_case, .context = &d->cases, .n_prompts = count_lines(bytes)};
+    }
+    d->text = (ds4_imatrix_text){tokenizer, bytes->data, bytes->n};
+    return ds4_imatrix_text_source(&d->text);
+}
+
 static ds4_status run_collect(const collect_settings *s, ds4_error *error) {
     ds4_model *model = NULL;
     ds4_engine *engine = NULL;
     ds4_imatrix *imatrix = NULL;
-    ds4_strbuf text = {0};
+    ds4_strbuf bytes = {0};
+    dataset data;
+    ds4_imatrix_source source;
     ds4_imatrix_progress done = {0};
     const ds4_engine_options options = {.n_threads = (uint32_t)s->threads,
                                         .max_batch_tokens = (uint32_t)s->batch,
@@ -160,12 +214,15 @@ static ds4_status run_collect(const collect_settings *s, ds4_error *error) {
                                                .progress = report};
     ds4_status status = ds4_file_check_model(s->model, error);
     if (status == DS4_OK) status = ds4_model_open(s->model, NULL, &model, error);
-    if (status == DS4_OK) status = ds4_file_read(s->dataset, MAX_DATASET_BYTES, &text, error);
+    if (status == DS4_OK && ds4_model_get_tokenizer(model) == NULL)
+        status = ds4_fail(error, DS4_UNSUPPORTED, "%s has no tokenizer", s->model);
+    if (status == DS4_OK) status = ds4_file_read(s->dataset, MAX_DATASET_BYTES, &bytes, error);
     if (status == DS4_OK) status = ds4_engine_create(model, &options, &engine, error);
     if (status == DS4_OK) status = ds4_imatrix_create(&imatrix, error);
-    if (status == DS4_OK)
-        status = ds4_imatrix_collect(engine, model, text.data != NULL ? text.data : "", text.n,
-                                     &collection, imatrix, &done, error);
+    if (status == DS4_OK) {
+        source = open_dataset(&bytes, ds4_model_get_tokenizer(model), (uint32_t)s->context, &data);
+        status = ds4_imatrix_collect(engine, model, &source, &collection, imatrix, &done, error);
+    }
     if (status == DS4_OK) status = write_file(imatrix, s->output, error);
     if (status == DS4_OK) {
         print_all(imatrix, s->output);
@@ -173,7 +230,7 @@ static ds4_status run_collect(const collect_settings *s, ds4_error *error) {
     }
     ds4_imatrix_destroy(imatrix);
     ds4_engine_destroy(engine);
-    ds4_strbuf_free(&text);
+    ds4_strbuf_free(&bytes);
     ds4_model_close(model);
     return status;
 }
@@ -192,8 +249,8 @@ static int collect(int argc, char **argv) {
          .kind = DS4_OPTION_STRING,
          .argument = "FILE",
          .offset = offsetof(collect_settings, dataset),
-         .help = "rendered text (required), prompts separated by lines that begin with "
-                 "'" DS4_IMATRIX_SEPARATOR "'"},
+         .help = "text to run (required): cases as 'ds4-gguf score' takes them, or rendered text, "
+                 "prompts separated by lines that begin with '" DS4_IMATRIX_SEPARATOR "'"},
         {.names = "--ctx -c",
          COLLECT_INT(context),
          .argument = "N",

@@ -47,11 +47,21 @@ static bool next_prompt(span *rest, span *prompt) {
     return false;
 }
 
-size_t ds4_imatrix_count_prompts(const char *text, size_t n_bytes) {
-    span rest = {text, n_bytes}, prompt;
-    size_t n = 0;
-    while (next_prompt(&rest, &prompt)) n++;
-    return n;
+static ds4_status next_text(void *context, ds4_tokens *prompt, bool *more, ds4_error *error) {
+    ds4_imatrix_text *text = context;
+    span rest = {text->rest, text->n_bytes}, found;
+    *more = next_prompt(&rest, &found);
+    text->rest = rest.at;
+    text->n_bytes = rest.n;
+    return *more ? ds4_tokenizer_encode_special(text->tokenizer, found.at, found.n, prompt, error)
+                 : DS4_OK;
+}
+
+ds4_imatrix_source ds4_imatrix_text_source(ds4_imatrix_text *text) {
+    span rest = {text->rest, text->n_bytes}, prompt;
+    ds4_imatrix_source source = {.next = next_text, .context = text};
+    while (next_prompt(&rest, &prompt)) source.n_prompts++;
+    return source;
 }
 
 /* ---- the sums ---- */
@@ -109,33 +119,34 @@ static ds4_status create(collector *c, uint32_t max_context, ds4_error *error) {
     return ds4_session_create(c->engine, max_context, &c->session, error);
 }
 
-ds4_status ds4_imatrix_collect(ds4_engine *engine, const ds4_model *model, const char *text,
-                               size_t n_bytes, const ds4_imatrix_collection *collection,
-                               ds4_imatrix *imatrix, ds4_imatrix_progress *done, ds4_error *error) {
-    const ds4_tokenizer *tokenizer = ds4_model_get_tokenizer(model);
+/* The next prompt of the source through the engine; *more as ds4_imatrix_source has it. */
+static ds4_status take(collector *c, const ds4_imatrix_source *source, uint32_t max_context,
+                       ds4_tokens *tokens, bool *more, ds4_error *error) {
+    tokens->n = 0;
+    ds4_status status = source->next(source->context, tokens, more, error);
+    if (status != DS4_OK || !*more) return status;
+    if (tokens->n > max_context) tokens->n = max_context;
+    return evaluate(c, tokens->ids, tokens->n, error);
+}
+
+ds4_status ds4_imatrix_collect(ds4_engine *engine, const ds4_model *model,
+                               const ds4_imatrix_source *source,
+                               const ds4_imatrix_collection *collection, ds4_imatrix *imatrix,
+                               ds4_imatrix_progress *done, ds4_error *error) {
     collector c = {.engine = engine,
                    .model = model,
                    .observer = {.imatrix = imatrix, .status = DS4_OK, .error = error}};
     ds4_tokens tokens = {0};
-    span rest = {text, n_bytes}, prompt;
-    *done = (ds4_imatrix_progress){.n_prompts = ds4_imatrix_count_prompts(text, n_bytes)};
-    if (tokenizer == NULL)
-        return ds4_fail(error, DS4_UNSUPPORTED, "the model file has no tokenizer");
-    if (done->n_prompts == 0)
-        return ds4_fail(error, DS4_INVALID_ARGUMENT, "the dataset has no prompt");
+    bool more = true;
+    *done = (ds4_imatrix_progress){.n_prompts = source->n_prompts};
     if (collection->max_prompts > 0 && collection->max_prompts < done->n_prompts)
         done->n_prompts = (size_t)collection->max_prompts;
 
     ds4_status status = create(&c, collection->max_context, error);
     if (status == DS4_OK) status = ds4_engine_observe(engine, observe, &c.observer, error);
-    while (status == DS4_OK && done->prompts_done < done->n_prompts &&
-           next_prompt(&rest, &prompt)) {
-        tokens.n = 0;
-        status = ds4_tokenizer_encode_special(tokenizer, prompt.at, prompt.n, &tokens, error);
-        if (status != DS4_OK) break;
-        if (tokens.n > collection->max_context) tokens.n = collection->max_context;
-        status = evaluate(&c, tokens.ids, tokens.n, error);
-        if (status != DS4_OK) break;
+    while (status == DS4_OK && done->prompts_done < done->n_prompts) {
+        status = take(&c, source, collection->max_context, &tokens, &more, error);
+        if (status != DS4_OK || !more) break;
         done->prompts_done++;
         done->tokens_done += tokens.n;
         if (collection->progress != NULL &&
@@ -143,6 +154,8 @@ ds4_status ds4_imatrix_collect(ds4_engine *engine, const ds4_model *model, const
             status = ds4_fail(error, DS4_CANCELLED, "collecting was cancelled");
         if (collection->max_tokens > 0 && done->tokens_done >= collection->max_tokens) break;
     }
+    if (status == DS4_OK && done->prompts_done == 0)
+        status = ds4_fail(error, DS4_INVALID_ARGUMENT, "the dataset has no prompt");
     ds4_engine_observe(engine, NULL, NULL, NULL);
     ds4_imatrix_set_source(imatrix, collection->dataset, (uint32_t)done->prompts_done,
                            collection->max_context);

@@ -25,14 +25,28 @@ typedef struct ds4_imatrix_collection {
     void *progress_context;
 } ds4_imatrix_collection;
 
-/* The number of prompts in `text`. */
-size_t ds4_imatrix_count_prompts(const char *text, size_t n_bytes);
+/* Where prompts come from: `next` fills `prompt` (empty when it is called) and sets *more, or sets
+ * *more to false at the end. */
+typedef struct ds4_imatrix_source {
+    ds4_status (*next)(void *context, ds4_tokens *prompt, bool *more, ds4_error *error);
+    void *context;
+    size_t n_prompts; /* for the progress */
+} ds4_imatrix_source;
 
-/* Evaluates the prompts of `text`, each from an empty session, and adds to `imatrix` every weight
- * that is multiplied, the output head included. The engine's max_context must be at least
- * max_context. Uses the engine's observer. */
-ds4_status ds4_imatrix_collect(ds4_engine *engine, const ds4_model *model, const char *text,
-                               size_t n_bytes, const ds4_imatrix_collection *collection,
-                               ds4_imatrix *imatrix, ds4_imatrix_progress *done, ds4_error *error);
+/* A dataset of rendered text as a source. */
+typedef struct ds4_imatrix_text {
+    const ds4_tokenizer *tokenizer;
+    const char *rest; /* borrowed */
+    size_t n_bytes;
+} ds4_imatrix_text;
+ds4_imatrix_source ds4_imatrix_text_source(ds4_imatrix_text *text);
+
+/* Evaluates the prompts of `source`, each from an empty session, and adds to `imatrix` every weight
+ * that is multiplied, the output head included. The engine's max_context must be at least that of
+ * `collection`. Uses the engine's observer. INVALID_ARGUMENT when the source has no prompt. */
+ds4_status ds4_imatrix_collect(ds4_engine *engine, const ds4_model *model,
+                               const ds4_imatrix_source *source,
+                               const ds4_imatrix_collection *collection, ds4_imatrix *imatrix,
+                               ds4_imatrix_progress *done, ds4_error *error);
 
 #endif

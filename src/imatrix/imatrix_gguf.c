@@ -181,9 +181,8 @@ ds4_status ds4_imatrix_write_gguf(const ds4_imatrix *imatrix, const char *path, 
     size_t n = imatrix->n_entries, widest = 1;
     const ds4_imatrix_entry **sorted = calloc(n + 1, sizeof *sorted);
     float *row = NULL;
-    ds4_status status = sorted == NULL
-                            ? ds4_fail_memory(error, n * sizeof *sorted, "the order of entries")
-                            : DS4_OK;
+    ds4_status status = DS4_OK;
+    if (sorted == NULL) return ds4_fail_memory(error, n * sizeof *sorted, "the order of entries");
     for (size_t i = 0; status == DS4_OK && i < n; i++) {
         const ds4_imatrix_entry *e = sorted[i] = &imatrix->entries[i];
         if (e->n_columns > widest) widest = e->n_columns;

@@ -150,6 +150,27 @@ describe("imatrix", () => {
   });
 });
 
+describe("the calibration corpus", () => {
+  const make = (...args) => spawnSync(process.execPath, [path.join(root, "scripts/make-calibration.mjs"), ...args], { encoding: "utf8", maxBuffer: 1 << 28 });
+
+  test("depends on its seed alone and goes through the renderer", () => {
+    const made = make("--cases", "60");
+    assert.equal(made.status, 0, made.stderr);
+    assert.equal(make("--cases", "60").stdout, made.stdout);
+    assert.notEqual(make("--cases", "60", "--seed", "1").stdout, made.stdout);
+    const cases = made.stdout.trim().split("\n").map((line) => JSON.parse(line));
+    assert.equal(cases.filter((c) => c.request.thinking.type === "enabled").length, 30);
+    assert.ok(cases.some((c) => c.request.tools !== undefined) && /[一-鿿]{8}/.test(made.stdout));
+    const done = run("ds4-gguf", ["imatrix", "collect", "-m", model, "--dataset", write("cal.jsonl", made.stdout), "-o", "cal.gguf",
+      "--max-tokens", "4000"]);
+    assert.equal(done.status, 0, done.stderr);
+    assert.match(done.stdout, /102 weights, 174 matrices/);
+    const bad = run("ds4-gguf", ["imatrix", "collect", "-m", model, "--dataset", write("bad.jsonl", '\n\n{"id":"a"}\n'), "-o", "x.gguf"]);
+    assert.match(bad.stderr, /the dataset's line 3: a case needs/);
+    assert.equal(make("--cases", "x").status, 1);
+  });
+});
+
 describe("collecting references", () => {
   /** Answers by the script: each request takes the next reply. */
   async function fake(replies, use) {

@@ -39,15 +39,23 @@ static void teardown(fixture *f) {
     ds4_model_close(f->model);
 }
 
+static ds4_imatrix_text source_text(const fixture *f, const char *text, size_t n) {
+    return (ds4_imatrix_text){
+        .tokenizer = ds4_model_get_tokenizer(f->model), .rest = text, .n_bytes = n};
+}
+
 static ds4_imatrix *collect(uint32_t batch, uint64_t max_prompts, ds4_imatrix_progress *done) {
     fixture f;
     ds4_imatrix *imatrix;
     ds4_error error = {0};
     const ds4_imatrix_collection collection = {.max_context = CONTEXT, .max_prompts = max_prompts};
     setup(&f, batch);
+    ds4_imatrix_text text = source_text(&f, TEXT, sizeof TEXT - 1);
+    const ds4_imatrix_source source = ds4_imatrix_text_source(&text);
+    assert_int_equal(source.n_prompts, 2);
     assert_int_equal(ds4_imatrix_create(&imatrix, NULL), DS4_OK);
-    if (ds4_imatrix_collect(f.engine, f.model, TEXT, sizeof TEXT - 1, &collection, imatrix, done,
-                            &error) != DS4_OK)
+    if (ds4_imatrix_collect(f.engine, f.model, &source, &collection, imatrix, done, &error) !=
+        DS4_OK)
         fail_msg("%s", error.message);
     teardown(&f);
     return imatrix;
@@ -66,7 +74,6 @@ static void every_input_is_counted(void **state) {
     (void)state;
     ds4_imatrix_progress done;
     ds4_imatrix *imatrix = collect(16, 0, &done);
-    assert_int_equal(ds4_imatrix_count_prompts(TEXT, sizeof TEXT - 1), 2);
     assert_int_equal(done.prompts_done, 2);
     assert_true(done.tokens_done > 30 && done.tokens_done < 2 * CONTEXT);
     for (int l = 0; l < LAYERS; l++) {
@@ -117,8 +124,10 @@ static void limits(void **state) {
     ds4_imatrix_progress done;
     ds4_imatrix_destroy(collect(64, 1, &done));
     assert_int_equal(done.prompts_done, 1);
-    assert_int_equal(ds4_imatrix_count_prompts("one prompt", 10), 1);
-    assert_int_equal(ds4_imatrix_count_prompts(" \n ", 3), 0);
+    ds4_imatrix_text one = {.rest = "one prompt", .n_bytes = 10},
+                     none = {.rest = " \n ", .n_bytes = 3};
+    assert_int_equal(ds4_imatrix_text_source(&one).n_prompts, 1);
+    assert_int_equal(ds4_imatrix_text_source(&none).n_prompts, 0);
 }
 
 int main(void) {
