@@ -25,7 +25,8 @@ after(() => fs.rmSync(dir, { recursive: true, force: true }));
 function run(program, args, input = "", extra = {}) {
   const done = spawnSync(path.join(bin, program), args,
     { input, encoding: "utf8", env: { ...env, ...extra }, cwd: dir, timeout: 120000, maxBuffer: 1 << 28 });
-  assert.equal(done.error, undefined, `${program} ${args.join(" ")}: ${done.error}`);
+  // A program may end before it has read its input.
+  if (done.error?.code !== "EPIPE") assert.equal(done.error, undefined, `${program} ${args.join(" ")}: ${done.error}`);
   return done;
 }
 const ds4 = (args, input, extra) => run("ds4", args, input, extra);
