@@ -141,7 +141,8 @@ typedef struct ds4_engine_options {
     uint32_t max_context;      /* longest session that will be created, in tokens; 0: 32768 */
     uint32_t max_sessions;     /* only for the memory plan; 0: 1 */
     uint64_t row_budget;       /* only for the memory plan: the most bytes that the compressed rows
-                                  of all sessions will take together; 0: no such promise */
+                                  of all sessions, and tips kept of them, will take together; 0: no
+                                  such promise */
     ds4_kv_sim kv_sim;
     ds4_activations activations;
     ds4_rope_angles_kind rope_angles;
@@ -298,8 +299,10 @@ ds4_status ds4_session_share(ds4_session *target, const ds4_session *source, uin
                              ds4_error *error);
 
 size_t ds4_session_tip_bytes(const ds4_session *session, uint32_t n_tokens);
-/* The tip at the session's length, to bytes [tip_bytes]. */
-ds4_status ds4_session_save_tip(const ds4_session *session, uint8_t *bytes, ds4_error *error);
+/* The tip after the first n_tokens, to bytes [tip_bytes]; UNSUPPORTED when the journal does not
+ * reach back so far (ds4_session_rewind_floor). */
+ds4_status ds4_session_save_tip(const ds4_session *session, uint32_t n_tokens, uint8_t *bytes,
+                                ds4_error *error);
 /* Makes the session the state after n_tokens tokens whose full blocks it already holds: evaluated
  * by itself, shared or restored. A failure leaves it empty. */
 ds4_status ds4_session_restore_tip(ds4_session *session, uint32_t n_tokens, const uint8_t *bytes,

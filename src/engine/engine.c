@@ -44,8 +44,7 @@ static ds4_status make_plan(const ds4_model *model, const ds4_engine_options *op
     ds4_status status = type->plan(model, options, plan, error);
     plan->rows = options->max_sessions * plan->session_rows;
     /* A GPU's memory is taken whole when a session is created, the host's as rows fill it. */
-    if (options->backend == DS4_BACKEND_CPU && options->row_budget != 0 &&
-        options->row_budget < plan->rows)
+    if (options->backend == DS4_BACKEND_CPU && options->row_budget != 0)
         plan->rows = options->row_budget;
     plan->total =
         plan->weights + plan->scratch + options->max_sessions * plan->session_fixed + plan->rows;

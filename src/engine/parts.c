@@ -126,12 +126,18 @@ size_t ds4_session_tip_bytes(const ds4_session *session, uint32_t n_tokens) {
     return c.counted;
 }
 
-ds4_status ds4_session_save_tip(const ds4_session *session, uint8_t *bytes, ds4_error *error) {
-    uint32_t n = session->n_tokens, first = tail_first(session, n);
+ds4_status ds4_session_save_tip(const ds4_session *session, uint32_t n_tokens, uint8_t *bytes,
+                                ds4_error *error) {
+    if (n_tokens > session->n_tokens || n_tokens < session->rewind_floor)
+        return ds4_fail(error, DS4_UNSUPPORTED,
+                        "no tip at %u: the session has %u tokens and its journal reaches back to "
+                        "%u",
+                        n_tokens, session->n_tokens, session->rewind_floor);
+    uint32_t first = tail_first(session, n_tokens), n = n_tokens - first;
     ds4_cursor c = {.at = bytes};
-    ds4_cursor_write(&c, session->tokens + first, (n - first) * sizeof *session->tokens);
-    ds4_cursor_write(&c, session->dials + first, (n - first) * sizeof *session->dials);
-    return ds4_kv_visit(&session->kv, session->engine->model->hparams.window, first, n,
+    ds4_cursor_write(&c, session->tokens + first, n * sizeof *session->tokens);
+    ds4_cursor_write(&c, session->dials + first, n * sizeof *session->dials);
+    return ds4_kv_visit(&session->kv, session->engine->model->hparams.window, first, n_tokens,
                         ds4_cursor_write_rows, &c, error);
 }
 

@@ -1,33 +1,11 @@
-/* Two decisions of the scheduler as pure functions: which slot a request gets, and who contributes
- * how many tokens to the next step. Any thread; nothing is allocated. */
+/* Who contributes how many tokens to the next step, as pure functions. Any thread; nothing is
+ * allocated. */
 #ifndef DS4_SCHED_PLAN_H
 #define DS4_SCHED_PLAN_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* One session of the pool as the choice sees it. */
-typedef struct ds4_slot_view {
-    bool busy;
-    const int32_t *tokens; /* what the session holds */
-    uint32_t n_tokens;
-    uint32_t
-        rewind_floor; /* smallest length it can be rewound to; 0 and n_tokens are always possible */
-    uint64_t last_used; /* a counter: larger is later; 0: never used */
-} ds4_slot_view;
-
-typedef struct ds4_slot_choice {
-    size_t slot;
-    uint32_t reuse; /* tokens of the prompt that are already evaluated there; less than n_prompt */
-} ds4_slot_choice;
-
-/* Chooses among the slots that are not busy. A slot is worth continuing when that keeps at least
- * half of what it holds or saves at least half of the prompt: a longer conversation is not cut down
- * for a shared system prompt. Otherwise the least recently used slot is given up. False: all are
- * busy. */
-bool ds4_choose_slot(const ds4_slot_view *slots, size_t n_slots, const int32_t *prompt,
-                     uint32_t n_prompt, ds4_slot_choice *choice);
 
 /* What one live request could do in the next step. */
 typedef struct ds4_step_wish {

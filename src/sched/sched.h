@@ -1,9 +1,9 @@
-/* The scheduler: one thread owns the engine and a small pool of sessions, and composes every step
- * of the engine from all live requests: one token for each that decodes, a share of the prompts
- * that are being read.
+/* The scheduler: one thread owns the engine and a pool of sessions (kv/pool.h), and composes every
+ * step of the engine from all live requests: one token for each that decodes, a share of the
+ * prompts that are being read.
  *
- * A request becomes a job: queued, given a slot (the session whose tokens share the longest useful
- * prefix with the prompt), read, answered. What happens to it is told to its sink on the engine
+ * A request becomes a job: queued, given a slot and a session (whatever saves most of the
+ * prompt: kv/choose.h), read, answered. What happens to it is told to its sink on the engine
  * thread; the sink must be quick and must not call back into the scheduler except for
  * ds4_sched_cancel. The result of a seeded job depends on its own prompt and options alone, never
  * on its company (docs/architecture.md).
@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "ds4.h"
+#include "kv/stats.h"
 #include "sched/generation.h"
 
 typedef struct ds4_sched ds4_sched;
@@ -22,6 +23,9 @@ typedef struct ds4_sched_job ds4_sched_job;
 typedef struct ds4_sched_options {
     ds4_engine_options engine; /* batch sizes and the number of sessions are set by the scheduler */
     uint32_t n_slots;          /* requests answered at once; 0: 2 */
+    uint32_t n_sessions;       /* conversations kept, as many as slots at least; 0: two more */
+    uint64_t memory_budget;    /* bytes for the sessions' rows and anchors together; 0: rows of as
+                                  many full contexts as there are slots, and some anchors */
     uint32_t n_queue;          /* requests waiting beyond these; 0: 16 */
     const ds4_log *log;        /* may be NULL; must outlive the scheduler */
 } ds4_sched_options;
@@ -67,6 +71,10 @@ typedef struct ds4_sched_status {
     uint64_t cached_tokens; /* prompt tokens that were not evaluated again */
 } ds4_sched_status;
 
+/* The engine options that ds4_sched_create will use: for the memory plan. */
+ds4_status ds4_sched_engine_options(const ds4_model *model, const ds4_sched_options *options,
+                                    ds4_engine_options *engine, ds4_error *error);
+
 /* Creates the engine and all sessions and starts the thread. `model` must have a tokenizer and
  * outlive the scheduler. */
 ds4_status ds4_sched_create(const ds4_model *model, const ds4_sched_options *options,
@@ -92,5 +100,9 @@ void ds4_sched_job_release(ds4_sched_job *job);
 void ds4_sched_drain(ds4_sched *sched, double seconds);
 
 void ds4_sched_get_status(ds4_sched *sched, ds4_sched_status *status);
+/* Prefix reuse, sessions and the disk store; at most half a second old. */
+void ds4_sched_get_kv(ds4_sched *sched, ds4_kv_stats *stats);
+/* Fills in up to n of them; returns how many there are. */
+size_t ds4_sched_list_sessions(ds4_sched *sched, ds4_kv_session_view *sessions, size_t n);
 
 #endif

@@ -7,6 +7,7 @@
 typedef struct ds4_server_flags {
     const char *model;
     int64_t ctx, tokens, threads, slots, queue, max_connections;
+    int64_t kv_sessions, kv_memory_mb;
     int kv_sim, backend, activations,
         sampling_profile; /* values of the enums of ds4.h and sched/generation.h */
     bool warm_weights;

@@ -33,23 +33,25 @@ static ds4_status start_scheduler(ds4_app *app, ds4_error *error) {
     ds4_sched_options options = {
         .engine = {.n_threads = (uint32_t)flags->threads,
                    .max_context = (uint32_t)flags->ctx,
-                   .max_sessions = (uint32_t)flags->slots,
                    .kv_sim = (ds4_kv_sim)flags->kv_sim,
-                   .backend = (ds4_backend_kind)flags->backend,
                    .activations = (ds4_activations)flags->activations},
         .n_slots = (uint32_t)flags->slots,
+        .n_sessions = (uint32_t)flags->kv_sessions,
+        .memory_budget = (uint64_t)flags->kv_memory_mb << 20,
         .n_queue = (uint32_t)flags->queue,
         .log = app->log,
     };
+    ds4_engine_options engine = {0};
     ds4_memory_plan plan = {0};
-    ds4_status status = ds4_engine_plan(app->model, &options.engine, &plan, error);
+    ds4_status status = ds4_sched_engine_options(app->model, &options, &engine, error);
+    if (status == DS4_OK) status = ds4_engine_plan(app->model, &engine, &plan, error);
     if (status != DS4_OK) return status;
     ds4_log_write(app->log, DS4_LOG_INFO,
-                  "memory: weights %.2f MiB, scratch %.2f MiB, %u slots of %.2f MiB (ctx=%lld), "
-                  "total %.2f MiB of %.2f MiB available",
-                  mib(plan.weights), mib(plan.scratch), options.n_slots,
-                  mib(plan.session_fixed + plan.session_rows), (long long)flags->ctx,
-                  mib(plan.total), mib(plan.available));
+                  "memory: weights %.2f MiB, scratch %.2f MiB, %u sessions of %.2f MiB (ctx=%lld), "
+                  "their rows %.2f MiB, total %.2f MiB of %.2f MiB available",
+                  mib(plan.weights), mib(plan.scratch), engine.max_sessions,
+                  mib(plan.session_fixed), (long long)flags->ctx, mib(plan.rows), mib(plan.total),
+                  mib(plan.available));
     return ds4_sched_create(app->model, &options, &app->sched, error);
 }
 

@@ -182,7 +182,7 @@ static void parts(void **state) {
     const uint32_t block = ds4_engine_block_tokens(engine);
     assert_int_equal(block, 256);
     const float *final = expected + (f->n - 1) * f->n_vocab;
-    static const uint32_t cuts[] = {1, 6, 131, 255, 256, 257, 300, 400};
+    static const uint32_t cuts[] = {1, 6, 131, 255, 256, 257, 300, 390};
     for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
         uint32_t cut = cuts[i];
         ds4_session *live, *other;
@@ -191,8 +191,12 @@ static void parts(void **state) {
         feed(engine, live, f, 0, cut, last);
         size_t n_tip = ds4_session_tip_bytes(live, cut), n_block = ds4_session_block_bytes(live);
         uint8_t *tip = malloc(n_tip), *rows = malloc(n_block);
-        CHECK_OK(ds4_session_save_tip(live, tip, error));
-        feed(engine, live, f, cut, f->n, last);
+        /* Also from a little further on. */
+        if (i % 2 == 1) feed(engine, live, f, cut, cut + 20, last);
+        CHECK_OK(ds4_session_save_tip(live, cut, tip, error));
+        feed(engine, live, f, ds4_session_length(live), f->n, last);
+        assert_int_equal(ds4_session_save_tip(live, cut, tip, NULL),
+                         f->n - cut > 128 ? DS4_UNSUPPORTED : DS4_OK);
 
         feed(engine, other, f, 5, 300, last); /* old content must not shine through */
         CHECK_OK(ds4_session_share(other, live, cut, error));

@@ -1,4 +1,4 @@
-/* The scheduler's two pure decisions: slots and shares. */
+/* The scheduler's pure decisions: shares of a step. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,75 +10,6 @@
 #include <cmocka.h>
 
 #include "sched/plan.h"
-
-static int32_t counting[4096]; /* 0, 1, 2, ... */
-static int32_t other[4096];    /* shares the first 100 tokens with it */
-
-static int fill(void **state) {
-    (void)state;
-    for (int32_t i = 0; i < 4096; i++) {
-        counting[i] = i;
-        other[i] = i < 100 ? i : -i;
-    }
-    return 0;
-}
-
-static ds4_slot_view view(const int32_t *tokens, uint32_t n, uint32_t floor, uint64_t used) {
-    return (ds4_slot_view){
-        .tokens = tokens, .n_tokens = n, .rewind_floor = floor, .last_used = used};
-}
-
-static void test_continues_the_longest_prefix(void **state) {
-    (void)state;
-    ds4_slot_view slots[3] = {view(counting, 50, 50, 9), view(counting, 500, 500, 3),
-                              view(NULL, 0, 0, 0)};
-    ds4_slot_choice choice;
-    assert_true(ds4_choose_slot(slots, 3, counting, 600, &choice));
-    assert_int_equal(choice.slot, 1);
-    assert_int_equal(choice.reuse, 500);
-    slots[1].busy = true;
-    assert_true(ds4_choose_slot(slots, 3, counting, 600, &choice));
-    assert_int_equal(choice.slot, 0);
-    assert_int_equal(choice.reuse, 50);
-    slots[0].busy = slots[2].busy = true;
-    assert_false(ds4_choose_slot(slots, 3, counting, 600, &choice));
-}
-
-static void test_evaluates_the_last_prompt_token_again(void **state) {
-    (void)state;
-    ds4_slot_view slot = view(counting, 500, 450, 1);
-    ds4_slot_choice choice;
-    assert_true(ds4_choose_slot(&slot, 1, counting, 500, &choice));
-    assert_int_equal(choice.reuse, 499);
-    assert_true(ds4_choose_slot(&slot, 1, counting, 470, &choice));
-    assert_int_equal(choice.reuse, 469);
-    assert_true(ds4_choose_slot(&slot, 1, counting, 450, &choice));
-    assert_int_equal(choice.reuse, 0); /* 449 is behind the floor */
-    slot.rewind_floor = 500;           /* nothing to rewind: the whole session or none of it */
-    assert_true(ds4_choose_slot(&slot, 1, counting, 500, &choice));
-    assert_int_equal(choice.reuse, 0);
-    assert_true(ds4_choose_slot(&slot, 1, counting, 501, &choice));
-    assert_int_equal(choice.reuse, 500);
-}
-
-static void test_keeps_a_long_conversation(void **state) {
-    (void)state;
-    /* `other` shares 100 of 1000 tokens: the empty slot is taken, then the least recently used one.
-     */
-    ds4_slot_view slots[2] = {view(counting, 1000, 0, 5), view(NULL, 0, 0, 0)};
-    ds4_slot_choice choice;
-    assert_true(ds4_choose_slot(slots, 2, other, 800, &choice));
-    assert_int_equal(choice.slot, 1);
-    assert_int_equal(choice.reuse, 0);
-    slots[1] = view(counting + 7, 90, 0, 6);
-    assert_true(ds4_choose_slot(slots, 2, other, 800, &choice));
-    assert_int_equal(choice.slot, 0);
-    assert_int_equal(choice.reuse, 100);
-    /* A prompt that it serves for at least one half is worth it. */
-    assert_true(ds4_choose_slot(slots, 2, other, 150, &choice));
-    assert_int_equal(choice.slot, 0);
-    assert_int_equal(choice.reuse, 100);
-}
 
 static void test_shares(void **state) {
     (void)state;
@@ -140,12 +71,9 @@ static void test_prefill_tokens(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_continues_the_longest_prefix),
-        cmocka_unit_test(test_evaluates_the_last_prompt_token_again),
-        cmocka_unit_test(test_keeps_a_long_conversation),
         cmocka_unit_test(test_shares),
         cmocka_unit_test(test_shares_hold_their_bounds),
         cmocka_unit_test(test_prefill_tokens),
     };
-    return cmocka_run_group_tests(tests, fill, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,7 +31,8 @@ struct ds4_engine {
 };
 struct ds4_session {
     int32_t tokens[CONTEXT];
-    uint32_t n;
+    uint64_t dials[CONTEXT];
+    uint32_t n, floor;
 };
 
 static atomic_uint step_microseconds;
@@ -75,15 +76,68 @@ const int32_t *ds4_session_tokens(const ds4_session *session) {
     return session->tokens;
 }
 void ds4_session_reset(ds4_session *session) {
-    session->n = 0;
+    session->n = session->floor = 0;
 }
 uint32_t ds4_session_rewind_floor(const ds4_session *session) {
-    return session->n > JOURNAL ? session->n - JOURNAL : 0;
+    uint32_t reach = session->n > JOURNAL ? session->n - JOURNAL : 0;
+    return reach > session->floor ? reach : session->floor;
 }
 ds4_status ds4_session_rewind(ds4_session *session, uint32_t n_tokens, ds4_error *error) {
     if (n_tokens < ds4_session_rewind_floor(session))
         return ds4_fail(error, DS4_UNSUPPORTED, "too far");
     session->n = n_tokens;
+    return DS4_OK;
+}
+
+ds4_status ds4_engine_plan(const ds4_model *model, const ds4_engine_options *options,
+                           ds4_memory_plan *plan, ds4_error *error) {
+    (void)model, (void)options, (void)error;
+    *plan = (ds4_memory_plan){.session_rows = 4 * CONTEXT, .session_fixed = 1000};
+    return DS4_OK;
+}
+const uint64_t *ds4_session_dials(const ds4_session *session) {
+    return session->dials;
+}
+uint32_t ds4_session_context(const ds4_session *session) {
+    (void)session;
+    return CONTEXT;
+}
+uint64_t ds4_session_row_bytes(const ds4_session *session, uint32_t n_tokens) {
+    (void)session;
+    return 4ull * n_tokens;
+}
+void ds4_session_release(ds4_session *session) {
+    session->n = 0;
+}
+ds4_status ds4_session_copy(ds4_session *target, const ds4_session *source, ds4_error *error) {
+    (void)error;
+    *target = *source;
+    return DS4_OK;
+}
+ds4_status ds4_session_share(ds4_session *target, const ds4_session *source, uint32_t n_tokens,
+                             ds4_error *error) {
+    (void)error;
+    memcpy(target->tokens, source->tokens, n_tokens * sizeof *source->tokens);
+    target->n = 0;
+    return DS4_OK;
+}
+size_t ds4_session_tip_bytes(const ds4_session *session, uint32_t n_tokens) {
+    (void)session;
+    return 4 + n_tokens % 7;
+}
+ds4_status ds4_session_save_tip(const ds4_session *session, uint32_t n_tokens, uint8_t *bytes,
+                                ds4_error *error) {
+    if (n_tokens < ds4_session_rewind_floor(session) || n_tokens > session->n)
+        return ds4_fail(error, DS4_UNSUPPORTED, "too far");
+    memcpy(bytes, &n_tokens, sizeof n_tokens);
+    return DS4_OK;
+}
+ds4_status ds4_session_restore_tip(ds4_session *session, uint32_t n_tokens, const uint8_t *bytes,
+                                   size_t n_bytes, ds4_error *error) {
+    (void)error;
+    assert_int_equal(n_bytes, ds4_session_tip_bytes(session, n_tokens));
+    assert_memory_equal(bytes, &n_tokens, sizeof n_tokens);
+    session->n = session->floor = n_tokens;
     return DS4_OK;
 }
 

@@ -1,0 +1,101 @@
+/* The inside of the scheduler: one struct, and who may touch what of it. Files: job.c (jobs and the
+ * queue), admit.c (a session for the next job), step.c (one step of the engine), sched.c (thread
+ * and life). */
+#ifndef DS4_SCHED_INTERNAL_H
+#define DS4_SCHED_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "kv/pool.h"
+#include "sched/plan.h"
+#include "sched/sched.h"
+
+typedef enum ds4_job_phase { DS4_JOB_QUEUED, DS4_JOB_READING, DS4_JOB_DECODING } ds4_job_phase;
+
+enum { DS4_JOB_ANCHORS = 3, DS4_STEP_TOKENS = 512 /* most tokens of one step */ };
+
+struct ds4_sched_job {
+    ds4_sched *sched;
+    atomic_int references;
+    atomic_bool cancelled, ended;
+    ds4_sched_job *next; /* in the queue */
+    int32_t *prompt;
+    uint32_t n_prompt;
+    uint32_t n_reserve; /* tokens that its session may grow to */
+    bool exact;         /* only equal tokens are reused: the request has a seed */
+    ds4_generation *generation;
+    ds4_sched_sink sink;
+    const char *label;
+    ds4_job_phase phase;
+    size_t lane;
+    ds4_kv_lease lease;
+    uint32_t n_cached, n_read;         /* prompt tokens reused; reused or evaluated */
+    uint32_t anchors[DS4_JOB_ANCHORS]; /* prompt lengths to keep, ascending */
+    uint32_t n_anchors, next_anchor;
+    int32_t token; /* the sampled token to evaluate next */
+    double submitted, started, read;
+};
+
+/* Where a running job's next logits go. */
+typedef struct ds4_lane {
+    ds4_sched_job *job; /* NULL: free */
+    float *logits;      /* [n_vocab] */
+} ds4_lane;
+
+struct ds4_sched {
+    const ds4_model *model;
+    const ds4_log *log;
+    ds4_engine *engine;
+    ds4_ban_set *bans;
+    uint32_t n_slots, n_queue, n_context;
+
+    /* Engine thread. */
+    ds4_kv_pool *pool;
+    uint64_t row_budget;
+    bool blocked;             /* the queue's first job waits for memory */
+    ds4_lane *lanes;          /* [n_slots] */
+    ds4_step_wish *wishes;    /* [n_slots] */
+    ds4_batch_item *items;    /* [n_slots] */
+    size_t *item_lanes;       /* [n_slots]: which lane an item belongs to */
+    double tokens_per_second; /* prefill, running mean; 0: unknown */
+    double published;         /* when sessions and memory were last shown to other threads */
+
+    pthread_t thread;
+    bool thread_runs;
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t changed;
+    ds4_sched_job *first, *last;
+    bool draining, stopping;
+    double drain_deadline;
+    uint64_t seed_counter;
+    ds4_sched_status status;
+    ds4_kv_stats kv;
+    ds4_kv_session_view *sessions; /* [kv.n_sessions] */
+};
+
+double ds4_sched_now(void);
+
+/* ---- job.c, engine thread ---- */
+
+/* The one place where a job ends. No lock held. */
+void ds4_job_end(ds4_sched_job *job, ds4_status status, const char *message);
+/* Takes the next job out of the queue: any when `all`, else only cancelled ones. */
+ds4_sched_job *ds4_job_take(ds4_sched *sched, bool all);
+
+/* ---- admit.c, engine thread ---- */
+
+/* Gives the next job of the queue a lane and a session. False: none waits, or none can be served
+ * now. */
+bool ds4_sched_admit(ds4_sched *sched);
+/* Shows sessions and memory to other threads, at once or when the last time is a while ago. */
+void ds4_sched_publish(ds4_sched *sched, bool at_once);
+
+/* ---- step.c, engine thread ---- */
+
+/* With the lock held (a reader that catches up between the question and the wait would be missed
+ * otherwise). Returns the tokens of the next step; *reading: how many of them belong to prompts. */
+uint32_t ds4_sched_plan(ds4_sched *sched, uint32_t *reading);
+void ds4_sched_step(ds4_sched *sched, uint32_t reading);
+
+#endif
