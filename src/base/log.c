@@ -24,6 +24,7 @@ static const char *kind_colour(ds4_log_kind kind) {
     case DS4_LOG_ERROR:
         return "\033[31m";
     case DS4_LOG_INFO:
+    case DS4_LOG_DEBUG:
         break;
     }
     return "";
@@ -48,11 +49,12 @@ static size_t escape_controls(char *out, size_t capacity, const char *text) {
 void ds4_log_open(ds4_log *log, int fd, const char *program) {
     log->fd = fd;
     log->colour = fd >= 0 && isatty(fd) == 1;
+    log->debug = false;
     log->program = program;
 }
 
 void ds4_log_write(const ds4_log *log, ds4_log_kind kind, const char *format, ...) {
-    if (log == NULL || log->fd < 0) return;
+    if (log == NULL || log->fd < 0 || (kind == DS4_LOG_DEBUG && !log->debug)) return;
     int saved_errno = errno;
     char message[MESSAGE_BYTES];
     va_list arguments;

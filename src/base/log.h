@@ -18,15 +18,17 @@ typedef enum ds4_log_kind {
     DS4_LOG_TOOL,       /* grey */
     DS4_LOG_WARNING,    /* orange */
     DS4_LOG_ERROR,      /* red */
+    DS4_LOG_DEBUG,      /* no colour; dropped unless the log asks for it */
 } ds4_log_kind;
 
 typedef struct ds4_log {
     int fd;              /* -1: records are dropped */
+    bool debug;          /* DEBUG records too */
     bool colour;         /* the descriptor is a terminal */
     const char *program; /* borrowed */
 } ds4_log;
 
-/* `program` must outlive the log. The descriptor stays the caller's. */
+/* Without debug records. `program` must outlive the log. The descriptor stays the caller's. */
 void ds4_log_open(ds4_log *log, int fd, const char *program);
 
 /* A message longer than about 2000 bytes is cut. `log` may be NULL: nothing is written. */

@@ -15,7 +15,10 @@ struct ds4_request_chunk {
 void ds4_chat_request_init(ds4_chat_request *request) {
     *request = (ds4_chat_request){
         .model = DS4_TEXT("deepseek-v4-flash"),
-        .sampling = {.temperature = 1.0f, .top_p = 1.0f, .min_p = 0.05f},
+        .sampling = {.temperature = 1.0f,
+                     .top_p = 1.0f,
+                     .min_p = 0.05f,
+                     .repetition_penalty = 1.0f},
     };
 }
 
@@ -63,6 +66,10 @@ ds4_text ds4_chat_request_text(ds4_chat_request *request, const char *bytes, siz
 bool ds4_text_equals(ds4_text text, const char *string) {
     size_t n = strlen(string);
     return text.n == n && (n == 0 || memcmp(text.data, string, n) == 0);
+}
+
+bool ds4_text_same(ds4_text a, ds4_text b) {
+    return a.n == b.n && (a.n == 0 || memcmp(a.data, b.data, a.n) == 0);
 }
 
 bool ds4_chat_request_tools_active(const ds4_chat_request *request) {

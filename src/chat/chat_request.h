@@ -35,6 +35,9 @@ typedef struct ds4_tool_call {
 
 typedef struct ds4_chat_message {
     ds4_chat_role role;
+    bool developer;      /* a SYSTEM message that came as "developer" */
+    bool continues_turn; /* USER and TOOL: the same turn as the message before, as where one user
+                            message holds results and text */
     ds4_text content;
     ds4_text reasoning;         /* assistant only: what it thought before `content` */
     const ds4_tool_call *calls; /* assistant only */
@@ -88,15 +91,43 @@ typedef enum ds4_effort {
 typedef struct ds4_think_controls {
     bool disabled; /* the request, or the model alias deepseek-chat, switches thinking off */
     ds4_effort effort;
+    uint32_t budget; /* most tokens of reasoning, then the answer must begin; 0 = no limit */
 } ds4_think_controls;
+
+typedef struct ds4_logit_bias {
+    int32_t id;
+    float bias; /* added to the logit; -100..100 */
+} ds4_logit_bias;
 
 /* `has_x` is whether the client sent x: a sampling profile may fill in only what was left open. */
 typedef struct ds4_sampling_request {
     float temperature, top_p, min_p; /* defaults 1, 1, 0.05 */
     int32_t top_k;                   /* 0 = off */
     bool has_temperature, has_top_p, has_min_p, has_top_k;
-    uint64_t seed; /* 0 = not given */
+    uint64_t seed;                             /* 0 = not given */
+    float presence_penalty, frequency_penalty; /* -2..2, of what the answer holds so far; 0 = off */
+    float repetition_penalty; /* above 0, of what prompt and answer hold so far; 1 or 0 = off */
+    const ds4_logit_bias *biases;
+    size_t n_biases;
 } ds4_sampling_request;
+
+/* A tool of a namespace, or one of the client's own kinds, is a function to the model. */
+typedef struct ds4_tool_alias {
+    ds4_text name;             /* as the model calls it */
+    ds4_text wire_name, space; /* as the client does */
+    bool tool_search;          /* answered as a tool_search_call */
+} ds4_tool_alias;
+
+/* What only the Responses API has: kept for its answer, no part of the prompt. Texts that are JSON
+ * are as the client wrote them; an empty one means absent. */
+typedef struct ds4_responses_fields {
+    bool show_reasoning; /* reasoning.summary asks for it */
+    bool no_store;
+    ds4_text previous_id, instructions, metadata, tools, tool_choice, reasoning, text;
+    ds4_text input_items; /* all items that made the prompt, JSON values with commas between */
+    const ds4_tool_alias *aliases; /* tools that the client knows by another name */
+    size_t n_aliases;
+} ds4_responses_fields;
 
 typedef struct ds4_chat_request {
     ds4_text model; /* as the client named it; echoed in the answer */
@@ -114,7 +145,13 @@ typedef struct ds4_chat_request {
     const ds4_text *stops;
     size_t n_stops;
     bool stream;
-    bool stream_usage; /* a last chunk with the token counts */
+    bool stream_usage;       /* a last chunk with the token counts */
+    bool logprobs;           /* of every token, */
+    uint32_t n_top_logprobs; /* with that many alternatives */
+    /* Not a conversation: the one message's content is the whole prompt behind BOS. */
+    bool raw;
+    ds4_responses_fields responses;
+    ds4_text ignored; /* names of body members that have no bearing on the answer; for the log */
 
     struct ds4_request_chunk *memory; /* private: what ds4_chat_request_alloc handed out */
 } ds4_chat_request;
@@ -132,6 +169,7 @@ void *ds4_chat_request_alloc(ds4_chat_request *request, size_t n_bytes);
 ds4_text ds4_chat_request_text(ds4_chat_request *request, const char *bytes, size_t n);
 
 bool ds4_text_equals(ds4_text text, const char *string);
+bool ds4_text_same(ds4_text a, ds4_text b);
 
 /* Tools are in the prompt, and calls are looked for in the output: some are given and the choice is
  * not "none". */

@@ -34,13 +34,14 @@ static void add_call(ds4_chat_result *result, const ds4_chat_event *event) {
 
 static void finish(ds4_chat_result *result, const ds4_chat_event *event) {
     result->finish = event->finish;
+    ds4_strbuf_append(&result->stop, event->stop.data, event->stop.n);
     result->repaired = event->repaired;
     result->malformed = event->malformed != NULL;
     if (result->malformed) {
         free_calls(result);
         ds4_strbuf_append(&result->content, event->text.data, event->text.n);
     }
-    bool failed = result->reasoning.failed || result->content.failed;
+    bool failed = result->reasoning.failed || result->content.failed || result->stop.failed;
     for (size_t i = 0; i < result->n_calls; i++)
         failed = failed || result->calls[i].name.failed || result->calls[i].arguments.failed;
     result->failed = result->failed || failed;
@@ -75,6 +76,7 @@ void ds4_chat_result_free(ds4_chat_result *result) {
     free_calls(result);
     ds4_strbuf_free(&result->reasoning);
     ds4_strbuf_free(&result->content);
+    ds4_strbuf_free(&result->stop);
     *result = (ds4_chat_result){0};
 }
 

@@ -1,125 +1,55 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "chat/openai_internal.h"
-
-typedef char param_path[96];
-
-static size_t count_elements(ds4_json_value array) {
-    ds4_json_cursor cursor = ds4_json_enter(array);
-    ds4_json_value element;
-    size_t n = 0;
-    while (ds4_json_next_element(&cursor, &element)) n++;
-    return n;
-}
-
-/* The member, null counting as absent. */
-static bool find_member(ds4_json_value object, const char *name, ds4_json_value *value) {
-    return ds4_json_find(object, name, value) && value->type != DS4_JSON_NULL;
-}
-
-/* ---- content ---- */
-
-/* Appends one part of a content array to the scratch text. */
-static ds4_status read_part(openai_body *b, const char *param, ds4_json_value part) {
-    if (part.type == DS4_JSON_STRING) {
-        ds4_json_string_decode(part, &b->scratch);
-        return DS4_OK;
-    }
-    if (part.type != DS4_JSON_OBJECT)
-        return ds4_openai_wrong_type(b, param, "a string or an object", part);
-    ds4_json_value type, text;
-    bool refusal = false;
-    if (find_member(part, "type", &type)) {
-        refusal = ds4_json_string_equals(type, "refusal");
-        if (!refusal && !ds4_json_string_equals(type, "text") &&
-            !ds4_json_string_equals(type, "input_text") &&
-            !ds4_json_string_equals(type, "output_text"))
-            return ds4_request_refuse(
-                b->failure, DS4_UNSUPPORTED, "unsupported_content_type", param,
-                "%s: unsupported content type, this model reads text only", param);
-    }
-    bool found =
-        find_member(part, "text", &text) || (refusal && find_member(part, "refusal", &text));
-    if (!found)
-        return ds4_request_refuse(b->failure, DS4_FORMAT, "missing_required_parameter", param,
-                                  "%s has no text", param);
-    if (text.type != DS4_JSON_STRING) {
-        param_path path;
-        snprintf(path, sizeof path, "%.80s.text", param);
-        return ds4_openai_wrong_type(b, path, "a string", text);
-    }
-    ds4_json_string_decode(text, &b->scratch);
-    return DS4_OK;
-}
-
-static ds4_status read_content(openai_body *b, const char *param, ds4_json_value value,
-                               ds4_text *text) {
-    if (value.type != DS4_JSON_ARRAY) {
-        if (value.type != DS4_JSON_STRING)
-            return ds4_openai_wrong_type(b, param, "a string, an array or null", value);
-        return ds4_openai_string(b, param, value, SIZE_MAX, text);
-    }
-    ds4_strbuf_clear(&b->scratch);
-    ds4_json_cursor cursor = ds4_json_enter(value);
-    ds4_json_value part;
-    for (size_t j = 0; ds4_json_next_element(&cursor, &part); j++) {
-        param_path path;
-        snprintf(path, sizeof path, "%.64s[%zu]", param, j);
-        ds4_status status = read_part(b, path, part);
-        if (status != DS4_OK) return status;
-    }
-    if (b->scratch.failed) return ds4_openai_no_memory(b);
-    *text = ds4_chat_request_text(b->request, b->scratch.data, b->scratch.n);
-    return text->data != NULL ? DS4_OK : ds4_openai_no_memory(b);
-}
+#include "chat/body_reader.h"
 
 /* ---- tool calls of the history ---- */
 
-/* *complete is false for an entry without a name or arguments: such a call says nothing and is left
- * out. */
-static ds4_status read_call(openai_body *b, const char *param, ds4_json_value value,
-                            ds4_tool_call *call, bool *complete) {
-    param_path path;
-    ds4_json_value id, function, name, arguments;
-    *complete = false;
-    if (value.type != DS4_JSON_OBJECT) return ds4_openai_wrong_type(b, param, "an object", value);
-    if (find_member(value, "id", &id)) {
-        snprintf(path, sizeof path, "%.80s.id", param);
-        ds4_status status = ds4_openai_string(b, path, id, DS4_REQUEST_MAX_NAME_BYTES, &call->id);
-        if (status != DS4_OK) return status;
-    }
-    if (!find_member(value, "function", &function)) return DS4_OK;
-    snprintf(path, sizeof path, "%.80s.function", param);
-    if (function.type != DS4_JSON_OBJECT)
-        return ds4_openai_wrong_type(b, path, "an object", function);
-    if (!find_member(function, "name", &name) || !ds4_json_find(function, "arguments", &arguments))
-        return DS4_OK;
-    snprintf(path, sizeof path, "%.75s.function.name", param);
-    ds4_status status = ds4_openai_string(b, path, name, DS4_REQUEST_MAX_NAME_BYTES, &call->name);
-    if (status != DS4_OK) return status;
-    *complete = true;
-    if (arguments.type == DS4_JSON_STRING) {
-        snprintf(path, sizeof path, "%.75s.function.arguments", param);
-        return ds4_openai_string(b, path, arguments, SIZE_MAX, &call->arguments);
-    }
-    call->arguments = ds4_chat_request_text(b->request, arguments.text, arguments.n);
-    return call->arguments.data != NULL ? DS4_OK : ds4_openai_no_memory(b);
+ds4_status ds4_body_arguments(ds4_body_reader *b, const char *path, ds4_json_value value,
+                              ds4_text *arguments) {
+    ds4_param_path param;
+    if (value.type != DS4_JSON_STRING) return ds4_body_raw(b, value, arguments);
+    snprintf(param, sizeof param, "%.80s.arguments", path);
+    return ds4_body_string(b, param, value, SIZE_MAX, arguments);
 }
 
-static ds4_status read_calls(openai_body *b, const char *param, ds4_json_value value,
+/* *complete is false for an entry without a name or arguments: such a call says nothing and is left
+ * out. */
+static ds4_status read_call(ds4_body_reader *b, const char *param, ds4_json_value value,
+                            ds4_tool_call *call, bool *complete) {
+    ds4_param_path path;
+    ds4_json_value function, name, arguments;
+    *complete = false;
+    if (value.type != DS4_JSON_OBJECT) return ds4_body_wrong_type(b, param, "an object", value);
+    ds4_status status =
+        ds4_body_member_string(b, param, value, "id", DS4_REQUEST_MAX_NAME_BYTES, &call->id);
+    if (status != DS4_OK || !ds4_body_find(value, "function", &function)) return status;
+    snprintf(path, sizeof path, "%.75s.function", param);
+    if (function.type != DS4_JSON_OBJECT)
+        return ds4_body_wrong_type(b, path, "an object", function);
+    if (!ds4_body_find(function, "name", &name) ||
+        !ds4_json_find(function, "arguments", &arguments))
+        return DS4_OK;
+    *complete = true;
+    status =
+        ds4_body_member_string(b, path, function, "name", DS4_REQUEST_MAX_NAME_BYTES, &call->name);
+    if (status != DS4_OK) return status;
+    return ds4_body_arguments(b, path, arguments, &call->arguments);
+}
+
+static ds4_status read_calls(ds4_body_reader *b, const char *param, ds4_json_value value,
                              ds4_chat_message *message) {
-    if (value.type != DS4_JSON_ARRAY) return ds4_openai_wrong_type(b, param, "an array", value);
-    size_t n = count_elements(value);
+    if (value.type != DS4_JSON_ARRAY) return ds4_body_wrong_type(b, param, "an array", value);
+    size_t n = ds4_body_count(value);
     ds4_tool_call *calls = ds4_chat_request_alloc(b->request, n * sizeof *calls);
-    if (calls == NULL) return ds4_openai_no_memory(b);
+    if (calls == NULL) return ds4_body_no_memory(b);
     if (n > 0 && message->role != DS4_ROLE_ASSISTANT)
         return ds4_request_refuse(b->failure, DS4_FORMAT, "invalid_value", param,
                                   "%s: only an assistant's message has tool calls", param);
     ds4_json_cursor cursor = ds4_json_enter(value);
     ds4_json_value element;
     for (size_t j = 0; ds4_json_next_element(&cursor, &element); j++) {
-        param_path path;
+        ds4_param_path path;
         bool complete;
         snprintf(path, sizeof path, "%.60s[%zu]", param, j);
         ds4_status status = read_call(b, path, element, &calls[message->n_calls], &complete);
@@ -132,8 +62,24 @@ static ds4_status read_calls(openai_body *b, const char *param, ds4_json_value v
 
 /* ---- messages ---- */
 
-static ds4_status read_role(openai_body *b, const char *param, ds4_json_value value,
-                            ds4_chat_role *role) {
+ds4_chat_message *ds4_body_add_message(ds4_body_reader *b, ds4_chat_role role) {
+    ds4_chat_request *r = b->request;
+    if (r->n_messages == b->message_capacity) {
+        size_t capacity = b->message_capacity == 0 ? 32 : 2 * b->message_capacity;
+        ds4_chat_message *grown = ds4_chat_request_alloc(r, capacity * sizeof *grown);
+        if (grown == NULL) return NULL;
+        if (r->n_messages > 0) memcpy(grown, b->messages, r->n_messages * sizeof *grown);
+        b->messages = grown;
+        b->message_capacity = capacity;
+        r->messages = grown;
+    }
+    ds4_chat_message *message = &b->messages[r->n_messages++];
+    *message = (ds4_chat_message){.role = role};
+    return message;
+}
+
+static ds4_status read_role(ds4_body_reader *b, const char *param, ds4_json_value value,
+                            ds4_chat_message *message) {
     static const struct {
         const char *name;
         ds4_chat_role role;
@@ -142,10 +88,11 @@ static ds4_status read_role(openai_body *b, const char *param, ds4_json_value va
         {"user", DS4_ROLE_USER},     {"assistant", DS4_ROLE_ASSISTANT},
         {"tool", DS4_ROLE_TOOL},     {"function", DS4_ROLE_TOOL},
     };
-    if (value.type != DS4_JSON_STRING) return ds4_openai_wrong_type(b, param, "a string", value);
+    if (value.type != DS4_JSON_STRING) return ds4_body_wrong_type(b, param, "a string", value);
     for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
         if (!ds4_json_string_equals(value, roles[i].name)) continue;
-        *role = roles[i].role;
+        message->role = roles[i].role;
+        message->developer = ds4_json_string_equals(value, "developer");
         return DS4_OK;
     }
     return ds4_request_refuse(
@@ -153,141 +100,136 @@ static ds4_status read_role(openai_body *b, const char *param, ds4_json_value va
         "%s must be one of system, developer, user, assistant, tool, function", param);
 }
 
-static ds4_status read_message(openai_body *b, size_t i, ds4_json_value value,
-                               ds4_chat_message *message) {
-    param_path path;
+static ds4_status read_message(ds4_body_reader *b, const char *param, ds4_json_value value) {
+    ds4_chat_message *message = ds4_body_add_message(b, DS4_ROLE_USER);
+    ds4_param_path path;
     ds4_json_value member;
     ds4_status status = DS4_OK;
-    snprintf(path, sizeof path, "messages[%zu]", i);
-    if (value.type != DS4_JSON_OBJECT) return ds4_openai_wrong_type(b, path, "an object", value);
-    message->role = DS4_ROLE_USER;
-    if (find_member(value, "role", &member)) {
-        snprintf(path, sizeof path, "messages[%zu].role", i);
-        status = read_role(b, path, member, &message->role);
+    if (message == NULL) return ds4_body_no_memory(b);
+    if (value.type != DS4_JSON_OBJECT) return ds4_body_wrong_type(b, param, "an object", value);
+    if (ds4_body_find(value, "role", &member)) {
+        snprintf(path, sizeof path, "%.60s.role", param);
+        status = read_role(b, path, member, message);
     }
-    if (status == DS4_OK && find_member(value, "content", &member)) {
-        snprintf(path, sizeof path, "messages[%zu].content", i);
-        status = read_content(b, path, member, &message->content);
+    if (status == DS4_OK && ds4_body_find(value, "content", &member)) {
+        snprintf(path, sizeof path, "%.60s.content", param);
+        status = ds4_body_content(b, path, member, &message->content);
     }
-    if (status == DS4_OK && find_member(value, "reasoning_content", &member)) {
-        snprintf(path, sizeof path, "messages[%zu].reasoning_content", i);
-        status = read_content(b, path, member, &message->reasoning);
+    if (status == DS4_OK && ds4_body_find(value, "reasoning_content", &member)) {
+        snprintf(path, sizeof path, "%.60s.reasoning_content", param);
+        status = ds4_body_content(b, path, member, &message->reasoning);
     }
-    if (status == DS4_OK && find_member(value, "tool_calls", &member)) {
-        snprintf(path, sizeof path, "messages[%zu].tool_calls", i);
+    if (status == DS4_OK && ds4_body_find(value, "tool_calls", &member)) {
+        snprintf(path, sizeof path, "%.60s.tool_calls", param);
         status = read_calls(b, path, member, message);
     }
-    if (status == DS4_OK && find_member(value, "tool_call_id", &member)) {
-        snprintf(path, sizeof path, "messages[%zu].tool_call_id", i);
-        status =
-            ds4_openai_string(b, path, member, DS4_REQUEST_MAX_NAME_BYTES, &message->tool_call_id);
-    }
+    if (status == DS4_OK)
+        status = ds4_body_member_string(b, param, value, "tool_call_id", DS4_REQUEST_MAX_NAME_BYTES,
+                                        &message->tool_call_id);
     return status;
 }
 
-ds4_status ds4_openai_read_messages(openai_body *b, ds4_json_value value) {
-    if (value.type != DS4_JSON_ARRAY)
-        return ds4_openai_wrong_type(b, "messages", "an array", value);
-    size_t n = count_elements(value);
-    if (n > DS4_REQUEST_MAX_MESSAGES)
-        return ds4_request_refuse(b->failure, DS4_FORMAT, "invalid_value", "messages",
-                                  "messages has %zu elements, at most %u are allowed", n,
-                                  DS4_REQUEST_MAX_MESSAGES);
-    ds4_chat_message *messages = ds4_chat_request_alloc(b->request, n * sizeof *messages);
-    if (messages == NULL) return ds4_openai_no_memory(b);
-    ds4_json_cursor cursor = ds4_json_enter(value);
-    ds4_json_value element;
-    for (size_t i = 0; ds4_json_next_element(&cursor, &element); i++) {
-        ds4_status status = read_message(b, i, element, &messages[i]);
-        if (status != DS4_OK) return status;
-    }
-    b->request->messages = messages;
-    b->request->n_messages = n;
+ds4_status ds4_field_messages(ds4_body_reader *b, const char *param, ds4_json_value value) {
+    b->request->n_messages = 0; /* of two members the last counts */
     b->has_messages = true;
-    return DS4_OK;
+    return ds4_body_each(b, param, value, DS4_REQUEST_MAX_MESSAGES, read_message);
 }
 
 /* ---- tools ---- */
 
-static ds4_status read_tool(openai_body *b, const char *param, ds4_json_value value,
-                            ds4_chat_tool *tool) {
-    param_path path;
-    ds4_json_value type, function, name, shown = value;
-    if (value.type != DS4_JSON_OBJECT) return ds4_openai_wrong_type(b, param, "an object", value);
-    snprintf(path, sizeof path, "%.70s.name", param);
-    if (find_member(value, "type", &type) && ds4_json_string_equals(type, "function") &&
-        find_member(value, "function", &function)) {
-        snprintf(path, sizeof path, "%.70s.function", param);
-        if (function.type != DS4_JSON_OBJECT)
-            return ds4_openai_wrong_type(b, path, "an object", function);
-        shown = function;
-        snprintf(path, sizeof path, "%.70s.function.name", param);
-    }
-    if (!find_member(shown, "name", &name))
-        return ds4_request_refuse(b->failure, DS4_FORMAT, "missing_required_parameter", path,
-                                  "%s is missing: a tool needs a name", path);
-    ds4_status status = ds4_openai_string(b, path, name, DS4_REQUEST_MAX_NAME_BYTES, &tool->name);
-    if (status != DS4_OK) return status;
-    if (tool->name.n == 0)
-        return ds4_request_refuse(b->failure, DS4_FORMAT, "invalid_value", path, "%s is empty",
-                                  path);
-    tool->schema = ds4_chat_request_text(b->request, shown.text, shown.n);
-    if (tool->schema.data == NULL) return ds4_openai_no_memory(b);
-    ds4_json_value parameters;
-    bool given = find_member(shown, "parameters", &parameters) ||
-                 find_member(shown, "input_schema", &parameters);
-    if (!given) return DS4_OK;
-    /* Points into the copy: the schema is part of what is shown. */
-    tool->parameters = (ds4_text){tool->schema.data + (parameters.text - shown.text), parameters.n};
+ds4_status ds4_body_add_tool(ds4_body_reader *b, const char *param, ds4_text name,
+                             ds4_text schema) {
+    ds4_chat_request *r = b->request;
+    if (r->n_tools == DS4_REQUEST_MAX_TOOLS)
+        return ds4_request_refuse(b->failure, DS4_FORMAT, "invalid_value", "tools",
+                                  "at most %u tools are allowed", DS4_REQUEST_MAX_TOOLS);
+    if (b->tools == NULL)
+        b->tools = ds4_chat_request_alloc(r, DS4_REQUEST_MAX_TOOLS * sizeof *b->tools);
+    if (b->tools == NULL) return ds4_body_no_memory(b);
+    for (size_t j = 0; j < r->n_tools; j++)
+        if (ds4_text_same(b->tools[j].name, name))
+            return ds4_request_refuse(b->failure, DS4_FORMAT, "invalid_value", param,
+                                      "%s has the same name as another tool", param);
+    ds4_chat_tool *tool = &b->tools[r->n_tools++];
+    *tool = (ds4_chat_tool){.name = name, .schema = schema};
+    ds4_json_value shown, parameters;
+    if (ds4_json_scan(schema.data, schema.n, DS4_JSON_DEPTH_LIMIT, &shown, NULL) == DS4_OK &&
+        (ds4_body_find(shown, "parameters", &parameters) ||
+         ds4_body_find(shown, "input_schema", &parameters)))
+        tool->parameters = (ds4_text){parameters.text, parameters.n};
+    r->tools = b->tools;
     return DS4_OK;
 }
 
-static bool same_text(ds4_text a, ds4_text b) {
-    return a.n == b.n && memcmp(a.data, b.data, a.n) == 0;
+ds4_status ds4_body_tool_name(ds4_body_reader *b, const char *param, ds4_json_value tool,
+                              ds4_text *name) {
+    ds4_param_path path;
+    ds4_json_value value;
+    if (tool.type != DS4_JSON_OBJECT) return ds4_body_wrong_type(b, param, "an object", tool);
+    snprintf(path, sizeof path, "%.80s.name", param);
+    if (!ds4_body_find(tool, "name", &value))
+        return ds4_request_refuse(b->failure, DS4_FORMAT, "missing_required_parameter", path,
+                                  "%s is missing: a tool needs a name", path);
+    ds4_status status = ds4_body_string(b, path, value, DS4_REQUEST_MAX_NAME_BYTES, name);
+    if (status != DS4_OK || name->n > 0) return status;
+    return ds4_request_refuse(b->failure, DS4_FORMAT, "invalid_value", path, "%s is empty", path);
 }
 
-ds4_status ds4_openai_read_tools(openai_body *b, ds4_json_value value) {
-    if (value.type != DS4_JSON_ARRAY) return ds4_openai_wrong_type(b, "tools", "an array", value);
-    size_t n = count_elements(value);
-    if (n > DS4_REQUEST_MAX_TOOLS)
-        return ds4_request_refuse(b->failure, DS4_FORMAT, "invalid_value", "tools",
-                                  "tools has %zu elements, at most %u are allowed", n,
-                                  DS4_REQUEST_MAX_TOOLS);
-    ds4_chat_tool *tools = ds4_chat_request_alloc(b->request, n * sizeof *tools);
-    if (tools == NULL) return ds4_openai_no_memory(b);
+ds4_status ds4_body_function_tool(ds4_body_reader *b, const char *param, ds4_json_value value) {
+    ds4_param_path path;
+    ds4_json_value type, function;
+    ds4_text name, schema;
+    if (value.type != DS4_JSON_OBJECT) return ds4_body_wrong_type(b, param, "an object", value);
+    snprintf(path, sizeof path, "%.70s", param);
+    if (ds4_body_find(value, "type", &type) && ds4_json_string_equals(type, "function") &&
+        ds4_body_find(value, "function", &function)) {
+        snprintf(path, sizeof path, "%.70s.function", param);
+        value = function;
+    }
+    ds4_status status = ds4_body_tool_name(b, path, value, &name);
+    if (status == DS4_OK) status = ds4_body_raw(b, value, &schema);
+    return status == DS4_OK ? ds4_body_add_tool(b, param, name, schema) : status;
+}
+
+ds4_status ds4_body_each(ds4_body_reader *b, const char *param, ds4_json_value value, size_t limit,
+                         ds4_field_fn *read) {
+    if (value.type != DS4_JSON_ARRAY) return ds4_body_wrong_type(b, param, "an array", value);
+    size_t n = ds4_body_count(value);
+    if (n > limit)
+        return ds4_request_refuse(b->failure, DS4_FORMAT, "invalid_value", param,
+                                  "%s has %zu elements, at most %zu are allowed", param, n, limit);
     ds4_json_cursor cursor = ds4_json_enter(value);
     ds4_json_value element;
     for (size_t i = 0; ds4_json_next_element(&cursor, &element); i++) {
-        param_path path;
-        snprintf(path, sizeof path, "tools[%zu]", i);
-        ds4_status status = read_tool(b, path, element, &tools[i]);
+        ds4_param_path path;
+        snprintf(path, sizeof path, "%.70s[%zu]", param, i);
+        ds4_status status = read(b, path, element);
         if (status != DS4_OK) return status;
-        for (size_t j = 0; j < i; j++)
-            if (same_text(tools[i].name, tools[j].name))
-                return ds4_request_refuse(b->failure, DS4_FORMAT, "invalid_value", path,
-                                          "%s has the same name as tools[%zu]", path, j);
     }
-    b->request->tools = tools;
-    b->request->n_tools = n;
     return DS4_OK;
 }
 
-ds4_status ds4_openai_read_tool_choice(openai_body *b, ds4_json_value value) {
+ds4_status ds4_field_tools(ds4_body_reader *b, const char *param, ds4_json_value value) {
+    b->request->n_tools = 0; /* of two members the last counts */
+    return ds4_body_each(b, param, value, DS4_REQUEST_MAX_TOOLS, ds4_body_function_tool);
+}
+
+ds4_status ds4_field_tool_choice(ds4_body_reader *b, const char *param, ds4_json_value value) {
     ds4_json_value type, function, name;
     if (value.type == DS4_JSON_OBJECT) {
-        bool named = find_member(value, "type", &type) &&
+        bool named = ds4_body_find(value, "type", &type) &&
                      ds4_json_string_equals(type, "function") &&
-                     find_member(value, "function", &function) &&
-                     function.type == DS4_JSON_OBJECT && find_member(function, "name", &name);
+                     ds4_body_find(value, "function", &function) &&
+                     function.type == DS4_JSON_OBJECT && ds4_body_find(function, "name", &name);
         if (!named)
             return ds4_request_refuse(b->failure, DS4_FORMAT, "invalid_value", "tool_choice",
                                       "tool_choice as an object must name a function");
         b->request->tool_choice = DS4_TOOL_CHOICE_NAMED;
-        return ds4_openai_string(b, "tool_choice.function.name", name, DS4_REQUEST_MAX_NAME_BYTES,
-                                 &b->request->tool_choice_name);
+        return ds4_body_string(b, "tool_choice.function.name", name, DS4_REQUEST_MAX_NAME_BYTES,
+                               &b->request->tool_choice_name);
     }
     if (value.type != DS4_JSON_STRING)
-        return ds4_openai_wrong_type(b, "tool_choice", "a string or an object", value);
+        return ds4_body_wrong_type(b, param, "a string or an object", value);
     if (ds4_json_string_equals(value, "auto")) {
         b->request->tool_choice = DS4_TOOL_CHOICE_AUTO;
     } else if (ds4_json_string_equals(value, "none")) {

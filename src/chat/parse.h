@@ -40,6 +40,7 @@ typedef struct ds4_chat_event {
     ds4_text text;
     ds4_text id, name;
     ds4_finish finish;
+    ds4_text stop; /* FINISH: the stop sequence that was met; else empty */
     bool repaired; /* closing tags that the model left out were added; the calls are complete */
     /* FINISH only: NULL, or why the tool block is no call. Calls that were announced are then void
      * (their JSON was closed legally); `text` is the block as the model wrote it. An answer in one
@@ -58,6 +59,7 @@ typedef void (*ds4_make_tool_id_fn)(void *context, size_t index, ds4_text name, 
 typedef struct ds4_parser_options {
     bool thinking;         /* the prompt ended in <think> */
     bool tools_active;     /* otherwise tool tags are plain content */
+    bool single_call;      /* the output ends behind its first call */
     bool controls_in_text; /* <think>, </think> and the DSML word count when spelled in bytes too
                               (no ids at hand) */
     const ds4_text *stops; /* apply to content only; copied */
@@ -133,6 +135,7 @@ typedef struct ds4_chat_result {
     ds4_result_call *calls;
     size_t n_calls, call_capacity;
     ds4_finish finish;
+    ds4_strbuf stop; /* the stop sequence that ended it */
     bool repaired;
     bool malformed; /* a broken tool block was turned into content; `finish` is then STOP or LENGTH
                      */

@@ -184,16 +184,17 @@ static void nested_end(ds4_parser *p) {
     p->n_tag = 0;
 }
 
-static void invoke_end(ds4_parser *p) {
-    ds4_emit_call_end(p);
-    p->n_tag = 0;
-    p->state = DS4_STATE_BLOCK;
-}
-
 static void block_close(ds4_parser *p) {
     p->n_tag = 0;
     ds4_emit_content_end(p);
     ds4_parser_end(p, p->call_index > 0 ? DS4_FINISH_TOOL_CALLS : DS4_FINISH_STOP);
+}
+
+static void invoke_end(ds4_parser *p) {
+    ds4_emit_call_end(p);
+    p->n_tag = 0;
+    p->state = DS4_STATE_BLOCK;
+    if (p->options.single_call) block_close(p);
 }
 
 /* ---- symbols ---- */

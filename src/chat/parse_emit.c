@@ -161,6 +161,7 @@ void ds4_emit_finish(ds4_parser *p) {
                             .finish = p->finish,
                             .repaired = p->repaired,
                             .malformed = p->malformed};
+    if (p->stops.met != NULL) event.stop = (ds4_text){p->stops.met->bytes, p->stops.met->n};
     if (p->malformed != NULL) {
         /* The block becomes text for whoever wants it: as valid UTF-8, like all that leaves. */
         ds4_strbuf_clear(&p->scratch);

@@ -246,12 +246,12 @@ static void put_turns(ds4_prompt *prompt, const ds4_chat_request *request) {
         case DS4_ROLE_SYSTEM:
             continue; /* hoisted; does not end a run of results */
         case DS4_ROLE_USER:
-            put_control(prompt, DS4_CONTROL_USER);
+            if (!message->continues_turn) put_control(prompt, DS4_CONTROL_USER);
             put(prompt, message->content);
             pending = true;
             break;
         case DS4_ROLE_TOOL:
-            if (!in_results) put_control(prompt, DS4_CONTROL_USER);
+            if (!in_results && !message->continues_turn) put_control(prompt, DS4_CONTROL_USER);
             put_tool_result(prompt, message->content);
             pending = true;
             break;
@@ -294,9 +294,15 @@ ds4_status ds4_render(const ds4_chat_request *request, const ds4_render_options 
     prompt->tools_active = ds4_chat_request_tools_active(request);
 
     put_control(prompt, DS4_CONTROL_BOS);
+    if (request->raw) {
+        for (size_t i = 0; i < request->n_messages; i++) put(prompt, request->messages[i].content);
+        prompt->awaits_answer = true;
+        goto done;
+    }
     if (rule.prefix != NULL) put_template(prompt, rule.prefix);
     put_system(prompt, request);
     put_turns(prompt, request);
+done:
     if (prompt->text.failed) {
         ds4_prompt_free(prompt);
         return ds4_fail(error, DS4_NO_MEMORY, "no memory for the rendered prompt");

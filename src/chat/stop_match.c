@@ -79,7 +79,10 @@ bool ds4_stop_matcher_push(ds4_stop_matcher *matcher, char byte, ds4_strbuf *out
         ds4_stop_sequence *sequence = &matcher->sequences[i];
         advance(sequence, byte);
         if (sequence->matched > longest) longest = sequence->matched;
-        if (sequence->matched == sequence->n && sequence->n > complete) complete = sequence->n;
+        if (sequence->matched == sequence->n && sequence->n > complete) {
+            complete = sequence->n;
+            matcher->met = sequence;
+        }
     }
     if (complete > 0) {
         release(matcher, complete, out);

@@ -17,7 +17,8 @@ typedef struct ds4_stop_sequence {
 typedef struct ds4_stop_matcher {
     ds4_stop_sequence *sequences;
     size_t n_sequences;
-    void *memory; /* one block: sequences, tables, copies of the bytes */
+    const ds4_stop_sequence *met; /* the one that is complete; NULL before */
+    void *memory;                 /* one block: sequences, tables, copies of the bytes */
     ds4_strbuf held;
 } ds4_stop_matcher;
 

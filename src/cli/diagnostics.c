@@ -6,9 +6,9 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json_scan.h"
-#include "chat/openai_request.h"
 #include "chat/parse.h"
 #include "chat/render.h"
+#include "chat/request_parse.h"
 #include "chat/tool_id.h"
 #include "cli/cli.h"
 #include "cli/options_shared.h"
@@ -102,7 +102,7 @@ done:
 
 static ds4_status render(const ds4_tokenizer *tokenizer, const ds4_strbuf *body, uint32_t n_context,
                          ds4_strbuf *out, ds4_error *error) {
-    ds4_openai_options lenient = {.for_generation = false};
+    ds4_request_options lenient = {.for_generation = false};
     ds4_render_options options = {.layout = DS4_TEMPLATE_DS4, .n_context = n_context};
     ds4_chat_request request = {0};
     ds4_request_error refusal = {0};

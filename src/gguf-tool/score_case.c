@@ -5,14 +5,14 @@
 
 #include "base/error.h"
 #include "base/json_scan.h"
-#include "chat/openai_request.h"
 #include "chat/render.h"
+#include "chat/request_parse.h"
 #include "tokenizer/tokenizer.h"
 
 /* The prompt of a chat-completions body. */
 static ds4_status tokenize_request(const char *body, size_t n, const ds4_tokenizer *tokenizer,
                                    uint32_t n_context, ds4_tokens *ids, ds4_error *error) {
-    const ds4_openai_options lenient = {.for_generation = false};
+    const ds4_request_options lenient = {.for_generation = false};
     const ds4_render_options options = {.layout = DS4_TEMPLATE_DS4, .n_context = n_context};
     ds4_chat_request request = {0};
     ds4_request_error refusal = {0};

@@ -15,6 +15,7 @@ struct ds4_ban_set {
 struct ds4_draw {
     const ds4_ban_set *bans;
     ds4_sampler *sampler;
+    ds4_logit_edit *edit; /* NULL: nothing to change */
 };
 
 ds4_status ds4_ban_set_create(const ds4_model *model, ds4_ban_set **out, ds4_error *error) {
@@ -54,6 +55,8 @@ ds4_status ds4_draw_create(const ds4_ban_set *bans, const ds4_draw_params *param
                                         .min_p = params->min_p};
         status = ds4_sampler_set_params(draw->sampler, &sampling, error);
     }
+    if (status == DS4_OK && ds4_logit_edit_is_needed(&params->edit))
+        status = ds4_logit_edit_create(bans->n_vocab, &params->edit, &draw->edit, error);
     if (status != DS4_OK) {
         ds4_draw_destroy(draw);
         return status;
@@ -66,12 +69,24 @@ ds4_status ds4_draw_create(const ds4_ban_set *bans, const ds4_draw_params *param
 void ds4_draw_destroy(ds4_draw *draw) {
     if (draw == NULL) return;
     ds4_sampler_destroy(draw->sampler);
+    ds4_logit_edit_destroy(draw->edit);
     free(draw);
+}
+
+void ds4_draw_add_prompt(ds4_draw *draw, const int32_t *tokens, size_t n) {
+    if (draw->edit != NULL) ds4_logit_edit_add_prompt(draw->edit, tokens, n);
 }
 
 ds4_status ds4_draw_token(ds4_draw *draw, const float *logits, bool greedy, int32_t *token,
                           ds4_error *error) {
     ds4_token_mask mask = {draw->bans->words};
-    if (greedy) return ds4_sampler_pick_greedy(draw->sampler, logits, &mask, token, error);
-    return ds4_sampler_pick(draw->sampler, logits, &mask, token, error);
+    ds4_status status;
+    if (greedy) {
+        status = ds4_sampler_pick_greedy(draw->sampler, logits, &mask, token, error);
+    } else {
+        if (draw->edit != NULL) logits = ds4_logit_edit_apply(draw->edit, logits);
+        status = ds4_sampler_pick(draw->sampler, logits, &mask, token, error);
+    }
+    if (status == DS4_OK && draw->edit != NULL) ds4_logit_edit_add_picked(draw->edit, *token);
+    return status;
 }

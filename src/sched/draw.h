@@ -4,6 +4,7 @@
 #define DS4_SCHED_DRAW_H
 
 #include "ds4.h"
+#include "sample/logit_edit.h"
 
 /* Which tokens an answer can never contain: control tokens that would only be noise in it, and ids
  * past the vocabulary. Read-only after creation, shared by all answers of a model, any thread. */
@@ -16,6 +17,7 @@ typedef struct ds4_draw_params {
     float temperature, top_p, min_p;
     int32_t top_k;
     uint64_t seed;
+    ds4_logit_edit_params edit;
 } ds4_draw_params;
 
 typedef struct ds4_draw ds4_draw;
@@ -23,7 +25,11 @@ typedef struct ds4_draw ds4_draw;
 ds4_status ds4_draw_create(const ds4_ban_set *bans, const ds4_draw_params *params, ds4_draw **draw,
                            ds4_error *error);
 void ds4_draw_destroy(ds4_draw *draw);
-/* `greedy`: the likeliest token whatever the parameters say; no random number is used up. */
+/* What the repetition penalty counts besides the picked tokens. */
+void ds4_draw_add_prompt(ds4_draw *draw, const int32_t *tokens, size_t n);
+/* `greedy`: the likeliest token whatever the parameters say; no random number is used
+ * up, and penalties and biases are left out: they would break the markup. Every token is counted.
+ */
 ds4_status ds4_draw_token(ds4_draw *draw, const float *logits, bool greedy, int32_t *token,
                           ds4_error *error);
 

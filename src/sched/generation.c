@@ -15,6 +15,11 @@ struct ds4_generation {
     int32_t end_ids[2];
     uint32_t max_tokens, count, reasoning_count;
     ds4_finish finish;
+    size_t n_vocab;
+    int32_t think_end;
+    uint32_t think_budget;
+    ds4_sampled_token_fn token;
+    uint32_t n_top;
 };
 
 ds4_sampling_request ds4_sampling_resolve(ds4_sampling_request asked, ds4_sampling_profile profile,
@@ -34,6 +39,14 @@ static void on_event(void *context, const ds4_chat_event *event) {
     generation->sink(generation->sink_context, event);
 }
 
+/* The same numbers under the sampler's name for them. */
+static ds4_token_bias *copy_biases(const ds4_sampling_request *sampling) {
+    ds4_token_bias *biases = calloc(sampling->n_biases + 1, sizeof *biases);
+    for (size_t i = 0; biases != NULL && i < sampling->n_biases; i++)
+        biases[i] = (ds4_token_bias){sampling->biases[i].id, sampling->biases[i].bias};
+    return biases;
+}
+
 ds4_status ds4_generation_create(const ds4_generation_options *options, ds4_generation **out,
                                  ds4_error *error) {
     ds4_generation *generation = calloc(1, sizeof *generation);
@@ -45,21 +58,39 @@ ds4_status ds4_generation_create(const ds4_generation_options *options, ds4_gene
     generation->max_tokens = options->max_tokens;
     generation->sink = options->parser.sink;
     generation->sink_context = options->parser.sink_context;
+    generation->n_vocab = ds4_model_get_info(options->model)->n_vocab;
+    generation->think_budget = options->think_budget;
+    generation->token = options->token;
+    generation->n_top = options->n_top_logprobs < DS4_MAX_TOP_LOGPROBS ? options->n_top_logprobs
+                                                                       : DS4_MAX_TOP_LOGPROBS;
+    ds4_token_bias *biases = copy_biases(&options->sampling);
+    if (biases == NULL) {
+        ds4_generation_destroy(generation);
+        return ds4_fail_memory(error, options->sampling.n_biases * sizeof *biases, "biases");
+    }
     ds4_draw_params draw = {.temperature = options->sampling.temperature,
                             .top_p = options->sampling.top_p,
                             .min_p = options->sampling.min_p,
                             .top_k = options->sampling.top_k,
-                            .seed = options->sampling.seed};
+                            .seed = options->sampling.seed,
+                            .edit = {.presence = options->sampling.presence_penalty,
+                                     .frequency = options->sampling.frequency_penalty,
+                                     .repetition = options->sampling.repetition_penalty,
+                                     .biases = biases,
+                                     .n_biases = options->sampling.n_biases}};
     ds4_parser_options parser = options->parser;
     parser.ids = ds4_control_ids_of(generation->tokenizer);
+    generation->think_end = parser.ids.id[DS4_CONTROL_THINK_END];
     parser.sink = on_event;
     parser.sink_context = generation;
     ds4_status status = ds4_draw_create(options->bans, &draw, &generation->draw, error);
+    free(biases);
     if (status == DS4_OK) status = ds4_parser_create(&parser, &generation->parser, error);
     if (status != DS4_OK) {
         ds4_generation_destroy(generation);
         return status;
     }
+    ds4_draw_add_prompt(generation->draw, options->prompt, options->n_prompt);
     *out = generation;
     return DS4_OK;
 }
@@ -71,6 +102,22 @@ void ds4_generation_destroy(ds4_generation *generation) {
     free(generation);
 }
 
+static void tell_token(const ds4_generation *generation, const float *logits, int32_t id,
+                       ds4_token_string bytes, bool thinking) {
+    if (id == generation->end_ids[0] || id == generation->end_ids[1]) return;
+    ds4_logprob top[DS4_MAX_TOP_LOGPROBS];
+    ds4_logprobs_top(logits, generation->n_vocab, top, generation->n_top);
+    ds4_sampled_token token = {
+        .id = id,
+        .bytes = {bytes.data, bytes.n},
+        .reasoning = thinking,
+        .logprob = ds4_logprob_of(logits, generation->n_vocab, id),
+        .top = top,
+        .n_top = generation->n_top,
+    };
+    generation->token(generation->sink_context, &token);
+}
+
 ds4_status ds4_generation_next(ds4_generation *generation, const float *logits, bool *more,
                                int32_t *token, ds4_error *error) {
     ds4_parser *parser = generation->parser;
@@ -78,13 +125,20 @@ ds4_status ds4_generation_next(ds4_generation *generation, const float *logits, 
     bool greedy = ds4_regime_is_greedy(ds4_parser_regime(parser));
     bool thinking = ds4_parser_phase(parser) == DS4_PHASE_THINKING;
     int32_t id;
-    ds4_status status = ds4_draw_token(generation->draw, logits, greedy, &id, error);
+    bool spent = thinking && generation->think_budget > 0 && generation->think_end >= 0 &&
+                 generation->reasoning_count >= generation->think_budget;
+    ds4_status status = DS4_OK;
+    if (spent)
+        id = generation->think_end;
+    else
+        status = ds4_draw_token(generation->draw, logits, greedy, &id, error);
     if (status != DS4_OK) return status;
     if (id != generation->end_ids[0] && id != generation->end_ids[1]) {
         generation->count++;
         generation->reasoning_count += thinking;
     }
     ds4_token_string bytes = ds4_tokenizer_token_bytes(generation->tokenizer, id);
+    if (generation->token != NULL) tell_token(generation, logits, id, bytes, thinking);
     status = ds4_parser_feed_token(parser, id, bytes.data, bytes.n, error);
     if (status != DS4_OK) return status;
     if (ds4_parser_is_done(parser)) return DS4_OK;

@@ -9,7 +9,10 @@
 
 #include "chat/chat_request.h"
 #include "chat/parse.h"
+#include "sample/sampler.h"
 #include "sched/draw.h"
+
+#define DS4_MAX_TOP_LOGPROBS 20u
 
 /* How sampling values that the client did not send are chosen while the model thinks
  * (docs/sampling.md). What the client did send holds in every profile but FORCED. */
@@ -22,12 +25,31 @@ typedef enum ds4_sampling_profile {
 ds4_sampling_request ds4_sampling_resolve(ds4_sampling_request asked, ds4_sampling_profile profile,
                                           bool thinking);
 
+/* One sampled token of the answer, told before the events that it brings. The lists are borrowed
+ * for the call. */
+typedef struct ds4_sampled_token {
+    int32_t id;
+    ds4_text bytes;         /* may end inside a character */
+    bool reasoning;         /* sampled while thinking, </think> included; else content or markup
+                             */
+    float logprob;          /* of the raw distribution */
+    const ds4_logprob *top; /* the likeliest, best first */
+    size_t n_top;
+} ds4_sampled_token;
+
+typedef void (*ds4_sampled_token_fn)(void *context, const ds4_sampled_token *token);
+
 typedef struct ds4_generation_options {
     const ds4_model *model;
     const ds4_ban_set *bans;       /* must outlive the generation */
     ds4_sampling_request sampling; /* resolved */
     uint32_t max_tokens;           /* >= 1, already limited to what the context holds */
     ds4_parser_options parser;     /* with sink; `ids` is filled in here */
+    uint32_t think_budget;         /* reasoning tokens after which </think> is forced; 0: none */
+    const int32_t *prompt;         /* for the repetition penalty; read at creation */
+    size_t n_prompt;
+    ds4_sampled_token_fn token; /* NULL: log-probabilities are not computed; context: the sink's */
+    uint32_t n_top_logprobs;    /* at most DS4_MAX_TOP_LOGPROBS */
 } ds4_generation_options;
 
 typedef struct ds4_generation ds4_generation;

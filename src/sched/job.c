@@ -99,6 +99,11 @@ static ds4_status create_job(ds4_sched *sched, const ds4_sched_request *request,
         .sampling = request->sampling,
         .max_tokens = request->max_tokens < room ? request->max_tokens : room,
         .parser = request->parser,
+        .think_budget = request->think_budget,
+        .prompt = request->prompt,
+        .n_prompt = request->n_prompt,
+        .token = request->sink.token,
+        .n_top_logprobs = request->n_top_logprobs,
     };
     options.parser.sink = request->sink.event;
     options.parser.sink_context = request->sink.context;

@@ -47,6 +47,7 @@ typedef struct ds4_sched_result {
 typedef struct ds4_sched_sink {
     void (*started)(void *context, uint32_t n_cached); /* the job got a slot; may be NULL */
     void (*event)(void *context, const ds4_chat_event *event);
+    ds4_sampled_token_fn token; /* every token with its log-probability; may be NULL */
     bool (*stalled)(
         void *context); /* true: produce nothing until ds4_sched_job_wake; may be NULL */
     void (*done)(void *context, const ds4_sched_result *result);
@@ -59,6 +60,8 @@ typedef struct ds4_sched_request {
     uint32_t max_tokens;           /* >= 1; limited to what the context holds behind the prompt */
     ds4_sampling_request sampling; /* resolved; seed 0: taken from the clock and a counter */
     ds4_parser_options parser;     /* sink and ids are set by the scheduler */
+    uint32_t think_budget;         /* reasoning tokens before </think> is forced; 0: none */
+    uint32_t n_top_logprobs;       /* for the sink's `token` */
     ds4_sched_sink sink;
     const char *label; /* for the log: "chat"; static storage */
 } ds4_sched_request;

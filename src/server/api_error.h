@@ -1,10 +1,14 @@
-/* Error answers in the shape of the OpenAI APIs: {"error":{"message","type","param","code"}}. Any
- * thread. */
+/* Error answers in the shape of the API that was asked:
+ * {"error":{"message","type","param","code"}}, or Anthropic's
+ * {"type":"error","error":{"type","message"}}. Any thread. */
 #ifndef DS4_SERVER_API_ERROR_H
 #define DS4_SERVER_API_ERROR_H
 
 #include "base/strbuf.h"
 #include "server/http_reply.h"
+
+/* The reply's tag (ds4_http_reply_set_tag), set by the routes. */
+typedef enum ds4_error_shape { DS4_ERROR_OPENAI, DS4_ERROR_ANTHROPIC } ds4_error_shape;
 
 typedef struct ds4_api_error {
     int status;
@@ -18,11 +22,14 @@ typedef struct ds4_api_error {
 
 /* The type that goes with a status: invalid_request_error, authentication_error, ..., server_error.
  */
-const char *ds4_api_error_type(int status);
+const char *ds4_api_error_type(ds4_error_shape shape, int status);
 /* Appends the error object without its wrapper. */
-void ds4_api_error_json(ds4_strbuf *out, const ds4_api_error *error);
+void ds4_api_error_json(ds4_strbuf *out, ds4_error_shape shape, const ds4_api_error *error);
+/* The whole body. */
+void ds4_api_error_body(ds4_strbuf *out, ds4_error_shape shape, const ds4_api_error *error);
 void ds4_api_error_send(ds4_http_reply *reply, const ds4_api_error *error);
-/* The two ways of being turned away for a while: 503 with Retry-After, and 429. */
+/* The two ways of being turned away for a while: 503 with Retry-After, and 429 (529 for
+ * Anthropic). */
 void ds4_api_error_unavailable(ds4_http_reply *reply, const char *code, const char *message);
 void ds4_api_error_busy(ds4_http_reply *reply, const char *message);
 

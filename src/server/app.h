@@ -64,10 +64,11 @@ void ds4_api_models_list(ds4_app *app, ds4_http_reply *reply);
 void ds4_api_models_get(ds4_app *app, ds4_http_text id, ds4_http_reply *reply);
 void ds4_api_health(ds4_app *app, ds4_http_reply *reply);
 
-/* ---- api_chat.c ---- */
+/* ---- api_chat.c, api_completions.c ---- */
 
-/* Parses, renders and submits one chat completion. A worker's task: the app is READY. */
+/* Parses, renders and submits one request. Workers' tasks: the app is READY. */
 void ds4_api_chat(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
+void ds4_api_completions(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
 
 /* ---- workers.c ---- */
 

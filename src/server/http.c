@@ -305,8 +305,10 @@ static void on_timer(evutil_socket_t fd, short what, void *context) {
         break;
     case ANSWERING:
         if (c->answer.streaming && !c->answer.finished &&
-            evbuffer_get_length(bufferevent_get_output(c->socket)) == 0)
-            bufferevent_write(c->socket, ": keepalive\n\n", 13);
+            evbuffer_get_length(bufferevent_get_output(c->socket)) == 0) {
+            const char *text = ds4_http_reply_keepalive(c->reply);
+            bufferevent_write(c->socket, text, strlen(text));
+        }
         start_timer(c, c->http->options.keepalive_seconds);
         break;
     case LINGERING:

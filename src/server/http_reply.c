@@ -26,6 +26,8 @@ struct ds4_http_reply {
     bool head_only, started, streaming, finished, gone, stalled;
     bool watched;
     ds4_http_watcher watcher;
+    const char *keepalive;
+    int tag;
 };
 
 /* ---- mailbox ---- */
@@ -100,6 +102,7 @@ ds4_http_reply *ds4_http_reply_create(ds4_http_mailbox *mailbox, size_t output_l
     reply->mailbox = mailbox;
     reply->output_limit = output_limit;
     reply->owner = owner;
+    reply->keepalive = ": keepalive\n\n";
     return reply;
 }
 
@@ -164,6 +167,8 @@ const char *ds4_http_status_text(int status) {
         return "Not Found";
     case 405:
         return "Method Not Allowed";
+    case 409:
+        return "Conflict";
     case 408:
         return "Request Timeout";
     case 411:
@@ -188,6 +193,8 @@ const char *ds4_http_status_text(int status) {
         return "Not Implemented";
     case 503:
         return "Service Unavailable";
+    case 529:
+        return "Overloaded";
     case 505:
         return "HTTP Version Not Supported";
     default:
@@ -266,6 +273,32 @@ void ds4_http_reply_finish(ds4_http_reply *reply) {
     reply->finished = true;
     pthread_mutex_unlock(&reply->mutex);
     if (first) announce(reply);
+}
+
+void ds4_http_reply_set_keepalive(ds4_http_reply *reply, const char *text) {
+    pthread_mutex_lock(&reply->mutex);
+    reply->keepalive = text;
+    pthread_mutex_unlock(&reply->mutex);
+}
+const char *ds4_http_reply_keepalive(const ds4_http_reply *reply) {
+    pthread_mutex_t *mutex = (pthread_mutex_t *)&reply->mutex;
+    pthread_mutex_lock(mutex);
+    const char *text = reply->keepalive;
+    pthread_mutex_unlock(mutex);
+    return text;
+}
+
+void ds4_http_reply_set_tag(ds4_http_reply *reply, int tag) {
+    pthread_mutex_lock(&reply->mutex);
+    reply->tag = tag;
+    pthread_mutex_unlock(&reply->mutex);
+}
+int ds4_http_reply_tag(const ds4_http_reply *reply) {
+    pthread_mutex_t *mutex = (pthread_mutex_t *)&reply->mutex;
+    pthread_mutex_lock(mutex);
+    int tag = reply->tag;
+    pthread_mutex_unlock(mutex);
+    return tag;
 }
 
 static bool read_flag(const ds4_http_reply *reply, const bool *flag) {

@@ -48,6 +48,13 @@ void ds4_http_reply_start_stream(ds4_http_reply *reply);
 void ds4_http_reply_write(ds4_http_reply *reply, const char *bytes, size_t n);
 void ds4_http_reply_finish(ds4_http_reply *reply);
 
+/* What keeps a silent stream alive, instead of a comment; static storage. */
+void ds4_http_reply_set_keepalive(ds4_http_reply *reply, const char *text);
+const char *ds4_http_reply_keepalive(const ds4_http_reply *reply);
+/* A number that the routes attach, such as the shape of error bodies; 0 at first. */
+void ds4_http_reply_set_tag(ds4_http_reply *reply, int tag);
+int ds4_http_reply_tag(const ds4_http_reply *reply);
+
 bool ds4_http_reply_gone(const ds4_http_reply *reply);
 /* More bytes wait for the client than the output limit allows. */
 bool ds4_http_reply_stalled(const ds4_http_reply *reply);

@@ -4,34 +4,42 @@
 #include "server/api_error.h"
 #include "server/app.h"
 
-typedef enum route {
+typedef enum route_kind {
     ROUTE_NONE,
     ROUTE_HEALTH,
     ROUTE_MODELS,
     ROUTE_MODEL,
-    ROUTE_CHAT,
-    ROUTE_LATER, /* an API of a later version */
+    ROUTE_TASK, /* POST with a JSON body, answered by a worker */
+} route_kind;
+
+/* Every path that is served, apart from /v1/models/ID. */
+typedef struct route {
+    const char *path;
+    route_kind kind;
+    ds4_task_fn run;       /* ROUTE_TASK */
+    ds4_error_shape shape; /* of its error bodies */
 } route;
+
+static const route routes[] = {
+    {"/health", ROUTE_HEALTH, NULL, DS4_ERROR_OPENAI},
+    {"/v1/health", ROUTE_HEALTH, NULL, DS4_ERROR_OPENAI},
+    {"/v1/models", ROUTE_MODELS, NULL, DS4_ERROR_OPENAI},
+    {"/v1/chat/completions", ROUTE_TASK, ds4_api_chat, DS4_ERROR_OPENAI},
+    {"/v1/completions", ROUTE_TASK, ds4_api_completions, DS4_ERROR_OPENAI},
+};
+static const route model_route = {"/v1/models/ID", ROUTE_MODEL, NULL, DS4_ERROR_OPENAI};
+static const route no_route = {"", ROUTE_NONE, NULL, DS4_ERROR_OPENAI};
 
 static const char model_prefix[] = "/v1/models/";
 
-static route find_route(ds4_http_text path) {
-    static const struct {
-        const char *path;
-        route route;
-    } routes[] = {
-        {"/health", ROUTE_HEALTH},        {"/v1/health", ROUTE_HEALTH},
-        {"/v1/models", ROUTE_MODELS},     {"/v1/chat/completions", ROUTE_CHAT},
-        {"/v1/completions", ROUTE_LATER}, {"/v1/responses", ROUTE_LATER},
-        {"/v1/messages", ROUTE_LATER},    {"/v1/messages/count_tokens", ROUTE_LATER},
-    };
+static const route *find_route(ds4_http_text path) {
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
-        if (ds4_http_text_equals(path, routes[i].path)) return routes[i].route;
+        if (ds4_http_text_equals(path, routes[i].path)) return &routes[i];
     size_t n = sizeof model_prefix - 1;
     if (path.n > n && memcmp(path.data, model_prefix, n) == 0 &&
         memchr(path.data + n, '/', path.n - n) == NULL)
-        return ROUTE_MODEL;
-    return ROUTE_NONE;
+        return &model_route;
+    return &no_route;
 }
 
 /* ---- names ---- */
@@ -149,7 +157,7 @@ static bool is_json(ds4_http_text type) {
     return ds4_http_text_equals_nocase(type, "application/json");
 }
 
-static bool check_caller(ds4_app *app, const ds4_http_head *head, route target,
+static bool check_caller(ds4_app *app, const ds4_http_head *head, route_kind target,
                          ds4_http_reply *reply) {
     if (!host_is_allowed(app, head))
         return turn_away(reply, 403, "this Host name is not served (see --allowed-host)", NULL);
@@ -168,7 +176,9 @@ static bool check_caller(ds4_app *app, const ds4_http_head *head, route target,
 
 static bool admit(void *context, const ds4_http_head *head, ds4_http_reply *reply) {
     ds4_app *app = context;
-    route target = find_route(head->path);
+    const route *found = find_route(head->path);
+    route_kind target = found->kind;
+    ds4_http_reply_set_tag(reply, (int)found->shape);
     if (head->method == DS4_HTTP_OPTIONS) {
         if (head->origin.data != NULL && origin_is_allowed(app, head->origin))
             allow_origin(reply, head->origin);
@@ -177,9 +187,7 @@ static bool admit(void *context, const ds4_http_head *head, ds4_http_reply *repl
     }
     if (!check_caller(app, head, target, reply)) return false;
     if (target == ROUTE_NONE) return turn_away(reply, 404, "unknown endpoint", NULL);
-    if (target == ROUTE_LATER)
-        return turn_away(reply, 404, "this endpoint is not in this version of ds4-server", NULL);
-    if (target == ROUTE_CHAT) {
+    if (target == ROUTE_TASK) {
         if (head->method != DS4_HTTP_POST)
             return turn_away(reply, 405, "this endpoint takes POST requests",
                              "Allow: POST, OPTIONS\r\n");
@@ -200,7 +208,8 @@ static bool admit(void *context, const ds4_http_head *head, ds4_http_reply *repl
 static void handle(void *context, const ds4_http_head *head, ds4_strbuf *body,
                    ds4_http_reply *reply) {
     ds4_app *app = context;
-    switch (find_route(head->path)) {
+    const route *found = find_route(head->path);
+    switch (found->kind) {
     case ROUTE_HEALTH:
         ds4_api_health(app, reply);
         break;
@@ -212,13 +221,12 @@ static void handle(void *context, const ds4_http_head *head, ds4_strbuf *body,
         ds4_api_models_get(app, (ds4_http_text){head->path.data + n, head->path.n - n}, reply);
         break;
     }
-    case ROUTE_CHAT:
-        if (!ds4_workers_submit(app->workers, ds4_api_chat, body, reply))
+    case ROUTE_TASK:
+        if (!ds4_workers_submit(app->workers, found->run, body, reply))
             ds4_api_error_busy(reply, "too many requests are waiting already; try again later");
         break;
     case ROUTE_NONE:
-    case ROUTE_LATER:
-        break; /* admit answered these */
+        break; /* admit answered it */
     }
 }
 

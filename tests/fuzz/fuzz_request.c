@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chat/openai_request.h"
 #include "chat/render.h"
+#include "chat/request_parse.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -48,7 +48,7 @@ static void render(const ds4_chat_request *request, uint32_t n_context) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (int generation = 0; generation < 2; generation++) {
-        ds4_openai_options options = {.for_generation = generation == 1};
+        ds4_request_options options = {.for_generation = generation == 1};
         ds4_chat_request request;
         ds4_request_error failure;
         memset(&failure, 0, sizeof failure);

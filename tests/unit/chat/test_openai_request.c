@@ -7,13 +7,13 @@
 #include <cmocka.h>
 
 #include "base/strbuf.h"
-#include "chat/openai_request.h"
+#include "chat/request_parse.h"
 #include "chat_fixture.h"
 
 #define HI "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 
 static ds4_status parse(const char *body, ds4_chat_request *request, ds4_request_error *failure) {
-    ds4_openai_options options = {.for_generation = true};
+    ds4_request_options options = {.for_generation = true};
     *failure = (ds4_request_error){0};
     return ds4_openai_request_parse(body, strlen(body), &options, request, failure);
 }
@@ -202,10 +202,23 @@ static void test_refusals(void **state) {
          "\"\",\"\",\"\"]}",
          "stop"},
         {"{" HI ",\"n\":3}", "n"},
-        {"{" HI ",\"logprobs\":true}", "logprobs"},
+        {"{" HI ",\"logprobs\":1}", "logprobs"},
         {"{" HI ",\"top_logprobs\":2}", "top_logprobs"},
-        {"{" HI ",\"presence_penalty\":0.5}", "presence_penalty"},
-        {"{" HI ",\"logit_bias\":{\"5\":1}}", "logit_bias"},
+        {"{" HI ",\"logprobs\":true,\"top_logprobs\":21}", "top_logprobs"},
+        {"{" HI ",\"presence_penalty\":2.5}", "presence_penalty"},
+        {"{" HI ",\"frequency_penalty\":\"1\"}", "frequency_penalty"},
+        {"{" HI ",\"repetition_penalty\":0}", "repetition_penalty"},
+        {"{" HI ",\"logit_bias\":[]}", "logit_bias"},
+        {"{" HI ",\"logit_bias\":{\"x\":1}}", "logit_bias"},
+        {"{" HI ",\"logit_bias\":{\"-1\":1}}", "logit_bias"},
+        {"{" HI ",\"logit_bias\":{\"99999999999\":1}}", "logit_bias"},
+        {"{" HI ",\"logit_bias\":{\"5\":101}}", "logit_bias.5"},
+        {"{" HI ",\"best_of\":2}", "best_of"},
+        {"{" HI ",\"guided_regex\":\"a*\"}", "guided_regex"},
+        {"{" HI ",\"ignore_eos\":true}", "ignore_eos"},
+        {"{" HI ",\"modalities\":[\"text\",\"audio\"]}", "modalities"},
+        {"{" HI ",\"parallel_tool_calls\":1}", "parallel_tool_calls"},
+        {"{" HI ",\"thinking\":{\"budget_tokens\":0}}", "thinking.budget_tokens"},
         {"{" HI ",\"response_format\":{\"type\":\"json_object\"}}", "response_format.type"},
         {"{" HI ",\"functions\":[]}", "functions"},
         {"{" HI ",\"reasoning_effort\":\"ultra\"}", "reasoning_effort"},
@@ -235,6 +248,68 @@ static void test_refusals(void **state) {
         assert_true(failure.message[0] != '\0');
         assert_null(r.memory);
     }
+}
+
+static void test_sampling_extras(void **state) {
+    (void)state;
+    ds4_chat_request r;
+    accept("{" HI ",\"presence_penalty\":-2,\"frequency_penalty\":0.5,\"repetition_penalty\":1.25,"
+           "\"logit_bias\":{\"7\":-100,\"9\":1.5},\"logprobs\":true,\"top_logprobs\":3,"
+           "\"parallel_tool_calls\":false,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":9},"
+           "\"store\":true,\"audio\":null,\"guided_json\":{}}",
+           &r);
+    assert_true(r.sampling.presence_penalty == -2 && r.sampling.frequency_penalty == 0.5f);
+    assert_true(r.sampling.repetition_penalty == 1.25f);
+    assert_int_equal(r.sampling.n_biases, 2);
+    assert_int_equal(r.sampling.biases[0].id, 7);
+    assert_true(r.sampling.biases[1].bias == 1.5f);
+    assert_true(r.logprobs && r.n_top_logprobs == 3 && r.one_call);
+    assert_int_equal(r.think.budget, 9);
+    assert_true(ds4_text_equals(r.ignored, "store"));
+    ds4_chat_request_free(&r);
+}
+
+static void test_completions(void **state) {
+    (void)state;
+    static const struct {
+        const char *body, *param;
+    } bad[] = {
+        {"{}", "prompt"},
+        {"{\"prompt\":5}", "prompt"},
+        {"{\"prompt\":[]}", "prompt"},
+        {"{\"prompt\":[1,2]}", "prompt"},
+        {"{\"prompt\":[[1,2]]}", "prompt"},
+        {"{\"prompt\":\"a\",\"echo\":true}", "echo"},
+        {"{\"prompt\":\"a\",\"suffix\":\"b\"}", "suffix"},
+        {"{\"prompt\":\"a\",\"logprobs\":21}", "logprobs"},
+        {"{\"prompt\":\"a\",\"n\":2}", "n"},
+        {"{\"prompt\":\"a\",\"raw\":1}", "raw"},
+    };
+    ds4_request_options options = {.for_generation = true};
+    ds4_request_error failure = {0};
+    ds4_chat_request r;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        print_message("  %s\n", bad[i].body);
+        assert_int_not_equal(
+            ds4_completion_request_parse(bad[i].body, strlen(bad[i].body), &options, &r, &failure),
+            DS4_OK);
+        assert_string_equal(failure.param, bad[i].param);
+    }
+    const char *body = "{\"prompt\":[\"one\",\"two\"],\"logprobs\":0,\"user\":\"u\"}";
+    assert_int_equal(ds4_completion_request_parse(body, strlen(body), &options, &r, &failure),
+                     DS4_OK);
+    assert_int_equal(r.n_messages, 2);
+    assert_int_equal(r.messages[0].role, DS4_ROLE_SYSTEM);
+    assert_true(ds4_text_equals(r.messages[1].content, "one"));
+    assert_true(r.logprobs && r.n_top_logprobs == 0);
+    assert_true(ds4_text_equals(r.ignored, "prompt[1...], user"));
+    ds4_chat_request_free(&r);
+    body = "{\"prompt\":\"one\",\"raw\":true}";
+    assert_int_equal(ds4_completion_request_parse(body, strlen(body), &options, &r, &failure),
+                     DS4_OK);
+    assert_int_equal(r.n_messages, 1);
+    assert_true(r.raw && r.think.disabled);
+    ds4_chat_request_free(&r);
 }
 
 static char *repeat(const char *head, const char *piece, size_t n, const char *tail) {
@@ -283,6 +358,7 @@ int main(void) {
         cmocka_unit_test(test_every_field),       cmocka_unit_test(test_null_is_absent),
         cmocka_unit_test(test_thinking_controls), cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_refusals),          cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_sampling_extras),   cmocka_unit_test(test_completions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

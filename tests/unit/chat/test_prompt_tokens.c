@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "chat/openai_request.h"
 #include "chat/render.h"
+#include "chat/request_parse.h"
 #include "chat_fixture.h"
 #include "tokenizer/tokenizer.h"
 
@@ -60,7 +60,7 @@ static ds4_tokenizer *make_tokenizer(struct json_object *root) {
 
 static void check_row(struct json_object *row, const ds4_tokenizer *tokenizer) {
     const char *body = text_member(row, "body");
-    ds4_openai_options parsing = {.for_generation = false};
+    ds4_request_options parsing = {.for_generation = false};
     ds4_chat_request request;
     assert_int_equal(ds4_openai_request_parse(body, strlen(body), &parsing, &request, NULL),
                      DS4_OK);

@@ -8,8 +8,8 @@
 #include <cmocka.h>
 
 #include "chat/dsml.h"
-#include "chat/openai_request.h"
 #include "chat/render.h"
+#include "chat/request_parse.h"
 #include "chat/tool_id.h"
 #include "chat_fixture.h"
 
@@ -104,7 +104,7 @@ static void test_recorded_requests(void **state) {
     int n = 0;
     for (struct json_object *row; (row = fixture_next(f)) != NULL; n++) {
         const char *body = text_member(row, "body");
-        ds4_openai_options options = {.for_generation = false};
+        ds4_request_options options = {.for_generation = false};
         ds4_chat_request request;
         ds4_request_error failure = {0};
         print_message("  %s\n", text_member(row, "name"));
