@@ -50,7 +50,7 @@ def main():
         with open(tokens, "w", encoding="utf-8") as file:
             json.dump(ids.tolist(), file)
         run = lambda *command: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        run(os.path.join(options.bin, "ds4-gguf"), "convert", folder, "-o", gguf, "--type", "f32")
+        run(os.path.join(options.bin, "ds4-gguf"), "convert", folder, "-o", gguf, "--recipe", "f32")
         run(os.path.join(options.bin, "ds4"), "logits", "-m", gguf, "--tokens", tokens, "-o", out)
         got = np.fromfile(out, "<f4").reshape(want.shape)
     worst = float(np.abs(got - want).max())

@@ -2,7 +2,7 @@
 """Write a trained model as a checkpoint in the official layout: safetensors, config.json, tokenizer.json.
 
     python3 export.py --checkpoint DIR --out DIR2
-    ds4-gguf convert DIR2 -o ds4-nano.gguf --type q8_0 --tensor-type 'token_embd*=q8_0'
+    ds4-gguf convert DIR2 -o ds4-nano.gguf --recipe q8 --type 'token_embd*=q8_0'
 
 With --blend OLD=SHARE the weights become (1 - SHARE) * DIR + SHARE * OLD: the mean of two points of one training is
 often better than its end.

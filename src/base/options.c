@@ -94,6 +94,7 @@ void ds4_options_describe_values(const ds4_option *option, ds4_strbuf *text) {
         if (has_limits(option)) ds4_strbuf_printf(text, " from %g to %g", option->min, option->max);
         break;
     case DS4_OPTION_STRING:
+    case DS4_OPTION_LIST:
         ds4_strbuf_puts(text, "text");
         break;
     case DS4_OPTION_CHOICE: {
@@ -172,6 +173,12 @@ static bool write_value(const ds4_option *option, const char *text, void *values
     case DS4_OPTION_STRING:
         memcpy(field, &text, sizeof text);
         return true;
+    case DS4_OPTION_LIST: {
+        ds4_option_list *list = (ds4_option_list *)(void *)field;
+        if (list->n == DS4_OPTION_LIST_MAX) return false;
+        list->items[list->n++] = text;
+        return true;
+    }
     case DS4_OPTION_CHOICE:
         index = find_choice(option->choices, text);
         if (index >= 0) memcpy(field, &index, sizeof index);

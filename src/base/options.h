@@ -50,7 +50,15 @@ typedef enum ds4_option_kind {
     DS4_OPTION_FLOAT,  /* `double`, finite, min..max inclusive */
     DS4_OPTION_STRING, /* `const char *` */
     DS4_OPTION_CHOICE, /* `int`: index in `choices` */
+    DS4_OPTION_LIST,   /* `ds4_option_list`: each occurrence adds one string */
 } ds4_option_kind;
+
+enum { DS4_OPTION_LIST_MAX = 64 };
+
+typedef struct ds4_option_list {
+    const char *items[DS4_OPTION_LIST_MAX];
+    size_t n;
+} ds4_option_list;
 
 typedef struct ds4_option {
     const char *group; /* heading in --help; NULL: the same as the option before */

@@ -224,7 +224,8 @@ static void append_markdown_row(const ds4_option *option, ds4_strbuf *text) {
     append_cell(option->help, text);
     if (option->later) {
         ds4_strbuf_puts(text, " (not in this version)");
-    } else if (takes_value(option) && option->kind != DS4_OPTION_STRING) {
+    } else if (takes_value(option) && option->kind != DS4_OPTION_STRING &&
+               option->kind != DS4_OPTION_LIST) {
         ds4_strbuf_clear(&cell);
         ds4_options_describe_values(option, &cell);
         ds4_strbuf_puts(text, "; ");

@@ -4,7 +4,8 @@
 static const ds4_tool_command commands[] = {
     {{"inspect", "what a GGUF file holds"}, ds4_tool_inspect},
     {{"verify", "whether a GGUF file is sound; names every problem"}, ds4_tool_verify},
-    {{"convert", "safetensors checkpoint to GGUF"}, ds4_tool_convert},
+    {{"convert", "official safetensors checkpoint to GGUF"}, ds4_tool_convert},
+    {{"quantize", "the same model with other types"}, ds4_tool_quantize},
     {{"synth", "valid model with seeded random weights"}, ds4_tool_synth},
     {{"score", "judge a model by reference answers"}, ds4_tool_score},
     {{"imatrix", "importance matrices: collect, show, merge"}, ds4_tool_imatrix},

@@ -1,11 +1,9 @@
 #include "gguf-tool/plan.h"
 
-#include <fnmatch.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/error.h"
 
@@ -275,7 +273,7 @@ static void apply(const ds4_shape *shape, const rule *r, uint64_t ratio, ds4_ten
          tensor->n_dims++) {
         tensor->ne[tensor->n_dims] = extent(shape, r->ne[tensor->n_dims], ratio);
     }
-    for (uint32_t i = tensor->n_dims; i < 3; i++) tensor->ne[i] = 1;
+    for (uint32_t i = tensor->n_dims; i < 4; i++) tensor->ne[i] = 1;
 }
 
 ds4_status ds4_plan_create(const ds4_shape *shape, ds4_plan *plan, ds4_error *error) {
@@ -309,90 +307,43 @@ void ds4_plan_free(ds4_plan *plan) {
     *plan = (ds4_plan){NULL, 0};
 }
 
-void ds4_plan_set_types(ds4_plan *plan, const ds4_recipe *recipe) {
-    for (size_t i = 0; i < plan->n; i++) {
-        ds4_tensor_plan *t = &plan->tensors[i];
-        switch (t->part) {
-        case DS4_PART_VECTOR:
-            t->type = DS4_TYPE_F32;
-            break;
-        case DS4_PART_TABLE:
-            t->type = recipe->table;
-            break;
-        case DS4_PART_CONTROL:
-            t->type = recipe->control;
-            break;
-        case DS4_PART_PROJECTION:
-            t->type = recipe->projection;
-            break;
-        case DS4_PART_GATE_UP:
-            t->type = recipe->gate_up;
-            break;
-        case DS4_PART_DOWN:
-            t->type = recipe->down;
-            break;
-        case DS4_PART_IDS:
-            t->type = DS4_TYPE_I32;
-            break;
-        }
-        if (t->ne[0] % ds4_type_get_info((uint32_t)t->type)->block_elements != 0)
-            t->type = DS4_TYPE_F16;
-    }
+/* The part of a name without its "blk.N.", by the rules. */
+static const rule *find_rule(const char *name) {
+    unsigned layer = 0;
+    int used = 0;
+    bool in_layer = sscanf(name, "blk.%u.%n", &layer, &used) == 1 && used > 0;
+    const rule *rules = in_layer ? layer_rules : global_rules;
+    size_t n = in_layer ? N_LAYER_RULES : N_GLOBAL_RULES;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(rules[i].name, name + (in_layer ? used : 0)) == 0) return &rules[i];
+    return NULL;
 }
 
-/* The writable type of that name, in any case; false if there is none. */
-static bool find_type(const char *name, ds4_type *type) {
-    static const ds4_type writable[] = {DS4_TYPE_F32, DS4_TYPE_F16, DS4_TYPE_BF16, DS4_TYPE_Q8_0};
-    for (size_t i = 0; i < sizeof writable / sizeof writable[0]; i++) {
-        if (strcasecmp(name, ds4_type_get_info((uint32_t)writable[i])->name) != 0) continue;
-        *type = writable[i];
-        return true;
+ds4_status ds4_plan_of_gguf(const ds4_gguf *gguf, ds4_plan *plan, ds4_error *error) {
+    size_t n = (size_t)ds4_gguf_n_tensors(gguf);
+    plan->n = 0;
+    plan->tensors = calloc(n + 1, sizeof *plan->tensors);
+    if (plan->tensors == NULL)
+        return ds4_fail_memory(error, n * sizeof *plan->tensors, "the list of tensors");
+    for (size_t i = 0; i < n; i++) {
+        const ds4_gguf_tensor *have = ds4_gguf_tensor_at(gguf, i);
+        ds4_tensor_plan *tensor = &plan->tensors[plan->n++];
+        const rule *r = find_rule(have->name);
+        snprintf(tensor->name, sizeof tensor->name, "%s", have->name);
+        tensor->part = r == NULL ? DS4_PART_OTHER : r->part;
+        tensor->n_dims = have->n_dims == 0 ? 1 : have->n_dims;
+        memcpy(tensor->ne, have->ne, sizeof tensor->ne);
+        tensor->type = (ds4_type)have->type;
     }
-    return false;
+    return DS4_OK;
 }
 
-static ds4_status override_types(ds4_plan *plan, const char *pattern, const char *type_name,
-                                 ds4_error *error) {
-    ds4_type type = DS4_TYPE_F32;
-    size_t n_matched = 0;
-    if (!find_type(type_name, &type))
-        return ds4_fail(error, DS4_INVALID_ARGUMENT,
-                        "type '%s' of '%s' is none of f32, f16, bf16, q8_0", type_name, pattern);
-    for (size_t i = 0; i < plan->n; i++) {
-        ds4_tensor_plan *t = &plan->tensors[i];
-        if (t->part == DS4_PART_VECTOR || t->part == DS4_PART_IDS) continue;
-        if (fnmatch(pattern, t->name, 0) != 0) continue;
-        if (t->ne[0] % ds4_type_get_info((uint32_t)type)->block_elements != 0)
-            return ds4_fail(error, DS4_INVALID_ARGUMENT,
-                            "'%s' cannot be %s: its rows of %" PRIu64 " are no whole blocks",
-                            t->name, type_name, t->ne[0]);
-        t->type = type;
-        n_matched++;
-    }
-    if (n_matched > 0) return DS4_OK;
-    return ds4_fail(error, DS4_INVALID_ARGUMENT, "no matrix is called '%s'", pattern);
+uint64_t ds4_plan_rows_per_matrix(const ds4_tensor_plan *tensor) {
+    return tensor->ne[1];
 }
 
-ds4_status ds4_plan_override_types(ds4_plan *plan, const char *rules, ds4_error *error) {
-    if (rules == NULL) return DS4_OK;
-    ds4_status status = DS4_OK;
-    char *text = malloc(strlen(rules) + 1);
-    if (text == NULL) return ds4_fail_memory(error, strlen(rules) + 1, "the tensor types");
-    strcpy(text, rules);
-    for (char *entry = text, *next; status == DS4_OK && entry != NULL; entry = next) {
-        next = strchr(entry, ',');
-        if (next != NULL) *next++ = '\0';
-        char *type = strchr(entry, '=');
-        if (type == NULL || type == entry) {
-            status = ds4_fail(error, DS4_INVALID_ARGUMENT, "'%s' is not of the form PATTERN=TYPE",
-                              entry);
-        } else {
-            *type++ = '\0';
-            status = override_types(plan, entry, type, error);
-        }
-    }
-    free(text);
-    return status;
+uint64_t ds4_plan_n_matrices(const ds4_tensor_plan *tensor) {
+    return tensor->ne[2] * tensor->ne[3];
 }
 
 void ds4_plan_put_tensors(const ds4_plan *plan, ds4_gguf_writer *writer) {

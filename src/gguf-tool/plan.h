@@ -5,6 +5,7 @@
 #define DS4_GGUF_TOOL_PLAN_H
 
 #include "gguf-tool/shape.h"
+#include "gguf/gguf_reader.h"
 
 /* The part a tensor plays: recipes give each part a type. */
 typedef enum ds4_part {
@@ -15,6 +16,7 @@ typedef enum ds4_part {
     DS4_PART_GATE_UP,    /* routed experts, into the hidden width */
     DS4_PART_DOWN,       /* routed experts, back */
     DS4_PART_IDS,        /* token id -> expert ids: always I32 */
+    DS4_PART_OTHER,      /* in files of others: keeps its type */
 } ds4_part;
 
 /* What random values suit a tensor. */
@@ -37,8 +39,8 @@ typedef struct ds4_tensor_plan {
     ds4_fill fill;
     bool is_optional; /* the checkpoint may lack it */
     uint32_t n_dims;
-    uint64_t ne[3]; /* fastest first */
-    ds4_type type;  /* set by ds4_plan_set_types */
+    uint64_t ne[4]; /* fastest first */
+    ds4_type type;  /* set by a recipe (recipe.h); in plans of files any type id */
 } ds4_tensor_plan;
 
 typedef struct ds4_plan {
@@ -50,39 +52,15 @@ typedef struct ds4_plan {
 ds4_status ds4_plan_create(const ds4_shape *shape, ds4_plan *plan, ds4_error *error);
 void ds4_plan_free(ds4_plan *plan);
 
-/* Types by part; vectors become F32, ids I32. A matrix whose rows are not whole blocks of its type
- * becomes F16. */
-typedef struct ds4_recipe {
-    ds4_type table, control, projection, gate_up, down;
-} ds4_recipe;
-void ds4_plan_set_types(ds4_plan *plan, const ds4_recipe *recipe);
+/* The tensors of a file, with the types they have. Names that we do not know play DS4_PART_OTHER.
+ */
+ds4_status ds4_plan_of_gguf(const ds4_gguf *gguf, ds4_plan *plan, ds4_error *error);
 
-/* Gives matrices other types by name: `rules` is "PATTERN=TYPE,PATTERN=TYPE,..." with shell
- * patterns on GGUF names (fnmatch: * ? [...]); of several that match, the last decides. Fails when
- * a rule is malformed, names a type that cannot be written, matches no matrix, or does not fit the
- * row width of one. NULL changes nothing. After ds4_plan_set_types. */
-ds4_status ds4_plan_override_types(ds4_plan *plan, const char *rules, ds4_error *error);
+/* A tensor is a number of matrices of rows: experts lie behind each other. */
+uint64_t ds4_plan_rows_per_matrix(const ds4_tensor_plan *tensor);
+uint64_t ds4_plan_n_matrices(const ds4_tensor_plan *tensor);
 
 /* Declares every tensor, in order. */
 void ds4_plan_put_tensors(const ds4_plan *plan, ds4_gguf_writer *writer);
-
-/* Makes the rows [row_begin, row_end) of tensor `index`, as stored, at `target`. Rows count through
- * all matrices of a three-dimensional tensor. Called by several threads at once; `scratch` holds
- * ne[0] floats for this thread alone. */
-typedef ds4_status (*ds4_produce_fn)(void *context, size_t index, uint64_t row_begin,
-                                     uint64_t row_end, float *scratch, uint8_t *target,
-                                     ds4_error *error);
-/* Writes all payloads with `n_threads` threads (0: one per core) and a few MiB per thread, whatever
- * the model's size. After ds4_gguf_writer_begin. `report` may be NULL; it is called after each
- * tensor with the bytes done. */
-typedef struct ds4_stream {
-    ds4_gguf_writer *writer;
-    const ds4_plan *plan;
-    uint32_t n_threads;
-    ds4_produce_fn produce;
-    void *produce_context;
-    void (*report)(uint64_t done, uint64_t total);
-} ds4_stream;
-ds4_status ds4_stream_payloads(const ds4_stream *stream, ds4_error *error);
 
 #endif

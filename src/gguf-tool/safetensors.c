@@ -1,13 +1,9 @@
 #include "gguf-tool/safetensors.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <xxhash.h>
 
 #include "base/error.h"
 #include "base/strbuf.h"
@@ -16,14 +12,12 @@
 enum { MAX_HEADER_BYTES = 100 << 20 };
 
 typedef struct shard {
-    char *name; /* the file's name in the directory */
-    uint8_t *bytes;
-    uint64_t n_bytes;
+    ds4_source_file file;
     json_object *header; /* owns the tensors' names */
 } shard;
 
 struct ds4_safetensors {
-    shard *shards;
+    shard **shards; /* each at its own place: tensors point at them */
     size_t n_shards;
     ds4_safetensor *tensors;
     size_t n_tensors, capacity;
@@ -40,9 +34,9 @@ static const struct {
     {"I32", DS4_DTYPE_I32, 4},       {"F64", DS4_DTYPE_OTHER, 8},
     {"U64", DS4_DTYPE_OTHER, 8},     {"U32", DS4_DTYPE_OTHER, 4},
     {"I16", DS4_DTYPE_OTHER, 2},     {"U16", DS4_DTYPE_OTHER, 2},
-    {"I8", DS4_DTYPE_OTHER, 1},      {"U8", DS4_DTYPE_OTHER, 1},
-    {"BOOL", DS4_DTYPE_OTHER, 1},    {"F8_E4M3", DS4_DTYPE_OTHER, 1},
-    {"F8_E5M2", DS4_DTYPE_OTHER, 1}, {"F8_E8M0", DS4_DTYPE_OTHER, 1},
+    {"I8", DS4_DTYPE_BYTE, 1},       {"U8", DS4_DTYPE_BYTE, 1},
+    {"BOOL", DS4_DTYPE_OTHER, 1},    {"F8_E4M3", DS4_DTYPE_F8_E4M3, 1},
+    {"F8_E5M2", DS4_DTYPE_OTHER, 1}, {"F8_E8M0", DS4_DTYPE_F8_E8M0, 1},
 };
 
 static bool read_unsigned(json_object *value, uint64_t *result) {
@@ -65,14 +59,14 @@ static ds4_status read_shape(const shard *file, json_object *entry, ds4_safetens
         json_object_array_length(shape) > DS4_SAFETENSOR_MAX_DIMS) {
         return ds4_fail(error, DS4_FORMAT,
                         "%s: tensor '%.200s' has no dtype, or no shape of at most %d dimensions",
-                        file->name, tensor->name, DS4_SAFETENSOR_MAX_DIMS);
+                        file->file.name, tensor->name, DS4_SAFETENSOR_MAX_DIMS);
     }
     tensor->dtype_name = json_object_get_string(dtype);
     while (i < sizeof dtypes / sizeof dtypes[0] && strcmp(dtypes[i].name, tensor->dtype_name) != 0)
         i++;
     if (i == sizeof dtypes / sizeof dtypes[0]) {
         return ds4_fail(error, DS4_FORMAT, "%s: tensor '%.200s' has the unknown dtype '%.40s'",
-                        file->name, tensor->name, tensor->dtype_name);
+                        file->file.name, tensor->name, tensor->dtype_name);
     }
     tensor->dtype = dtypes[i].dtype;
     tensor->n_dims = (uint32_t)json_object_array_length(shape);
@@ -81,7 +75,7 @@ static ds4_status read_shape(const shard *file, json_object *entry, ds4_safetens
         if (!read_unsigned(json_object_array_get_idx(shape, d), &extent) ||
             (extent != 0 && n > INT64_MAX / 8 / extent)) {
             return ds4_fail(error, DS4_FORMAT, "%s: tensor '%.200s' has an impossible shape",
-                            file->name, tensor->name);
+                            file->file.name, tensor->name);
         }
         tensor->shape[d] = extent;
         n *= extent;
@@ -93,7 +87,7 @@ static ds4_status read_shape(const shard *file, json_object *entry, ds4_safetens
 
 static ds4_status read_entry(const shard *file, uint64_t payload_at, const char *name,
                              json_object *entry, ds4_safetensor *tensor, ds4_error *error) {
-    uint64_t n_bytes = 0, begin = 0, end = 0, n_payload = file->n_bytes - payload_at;
+    uint64_t n_bytes = 0, begin = 0, end = 0, n_payload = file->file.n_bytes - payload_at;
     json_object *offsets = NULL;
     *tensor = (ds4_safetensor){.name = strncmp(name, "model.", 6) == 0 ? name + 6 : name};
     ds4_status status = read_shape(file, entry, tensor, &n_bytes, error);
@@ -103,20 +97,22 @@ static ds4_status read_entry(const shard *file, uint64_t payload_at, const char 
         !read_unsigned(json_object_array_get_idx(offsets, 0), &begin) ||
         !read_unsigned(json_object_array_get_idx(offsets, 1), &end) || begin > end) {
         return ds4_fail(error, DS4_FORMAT, "%s: tensor '%.200s' has no data_offsets [begin, end]",
-                        file->name, name);
+                        file->file.name, name);
     }
     if (end > n_payload) {
         return ds4_fail(error, DS4_FORMAT,
                         "%s: tensor '%.200s' ends at payload byte %" PRIu64
                         ", but the file has %" PRIu64 ": it is truncated",
-                        file->name, name, end, n_payload);
+                        file->file.name, name, end, n_payload);
     }
     if (end - begin != n_bytes) {
         return ds4_fail(error, DS4_FORMAT,
                         "%s: tensor '%.200s' has %" PRIu64 " bytes where its shape needs %" PRIu64,
-                        file->name, name, end - begin, n_bytes);
+                        file->file.name, name, end - begin, n_bytes);
     }
-    tensor->data = file->bytes + payload_at + begin;
+    tensor->file = &file->file;
+    tensor->offset = payload_at + begin;
+    tensor->n_bytes = n_bytes;
     return DS4_OK;
 }
 
@@ -134,50 +130,63 @@ static ds4_status append_tensor(ds4_safetensors *all, const ds4_safetensor *tens
     return DS4_OK;
 }
 
-static ds4_status read_header(ds4_safetensors *all, shard *file, ds4_error *error) {
-    uint64_t n_header = 0;
-    if (file->n_bytes < 8)
-        return ds4_fail(error, DS4_FORMAT, "%s: too short for a safetensors file", file->name);
-    for (int i = 0; i < 8; i++) n_header |= (uint64_t)file->bytes[i] << 8 * i;
-    if (n_header > file->n_bytes - 8 || n_header > MAX_HEADER_BYTES) {
-        return ds4_fail(error, DS4_FORMAT,
-                        "%s: the header claims %" PRIu64 " of the file's %" PRIu64 " bytes",
-                        file->name, n_header, file->n_bytes);
-    }
-    ds4_status status = ds4_json_parse((const char *)file->bytes + 8, (size_t)n_header, file->name,
-                                       &file->header, error);
-    if (status != DS4_OK) return status;
-    if (!json_object_is_type(file->header, json_type_object)) {
-        return ds4_fail(error, DS4_FORMAT, "%s: the header is not a JSON object", file->name);
-    }
-    json_object_object_foreach(file->header, name, entry) {
-        ds4_safetensor tensor;
-        if (strcmp(name, "__metadata__") == 0) continue;
-        status = read_entry(file, 8 + n_header, name, entry, &tensor, error);
-        if (status == DS4_OK) status = append_tensor(all, &tensor, error);
-        if (status != DS4_OK) return status;
+/* Payloads must not lie over one another. */
+static int compare_offsets(const void *left, const void *right) {
+    const ds4_safetensor *a = left, *b = right;
+    return (a->offset > b->offset) - (a->offset < b->offset);
+}
+
+static ds4_status check_overlaps(ds4_safetensor *tensors, size_t n, ds4_error *error) {
+    const ds4_safetensor *previous = NULL;
+    if (n > 1) qsort(tensors, n, sizeof *tensors, compare_offsets);
+    for (size_t i = 0; i < n; i++) {
+        const ds4_safetensor *t = &tensors[i];
+        if (t->n_bytes == 0) continue;
+        bool is_same = previous != NULL && strcmp(previous->name, t->name) == 0; /* found later */
+        if (previous != NULL && !is_same && t->offset - previous->offset < previous->n_bytes)
+            return ds4_fail(error, DS4_FORMAT, "%s: the tensors '%.100s' and '%.100s' overlap",
+                            t->file->name, previous->name, t->name);
+        previous = t;
     }
     return DS4_OK;
 }
 
-static ds4_status map_shard(const char *path, shard *file, ds4_error *error) {
-    struct stat info;
-    ds4_status status = DS4_OK;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return ds4_fail(error, DS4_IO, "cannot open '%s': %s", path, strerror(errno));
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size == 0) {
-        status = ds4_fail(error, DS4_IO, "'%s' is not a regular file with content", path);
-        goto done;
+static ds4_status read_entries(ds4_safetensors *all, shard *file, const char *text, size_t n,
+                               ds4_error *error) {
+    size_t first = all->n_tensors;
+    ds4_status status = ds4_json_parse(text, n, file->file.name, &file->header, error);
+    if (status != DS4_OK) return status;
+    if (!json_object_is_type(file->header, json_type_object)) {
+        return ds4_fail(error, DS4_FORMAT, "%s: the header is not a JSON object", file->file.name);
     }
-    void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
-    if (bytes == MAP_FAILED) {
-        status = ds4_fail(error, DS4_IO, "cannot map '%s': %s", path, strerror(errno));
-        goto done;
+    json_object_object_foreach(file->header, name, entry) {
+        ds4_safetensor tensor;
+        if (strcmp(name, "__metadata__") == 0) continue;
+        status = read_entry(file, 8 + n, name, entry, &tensor, error);
+        if (status == DS4_OK) status = append_tensor(all, &tensor, error);
+        if (status != DS4_OK) return status;
     }
-    file->bytes = bytes;
-    file->n_bytes = (uint64_t)info.st_size;
-done:
-    close(fd);
+    return check_overlaps(all->tensors + first, all->n_tensors - first, error);
+}
+
+static ds4_status read_header(ds4_safetensors *all, shard *file, ds4_error *error) {
+    uint8_t length[8];
+    uint64_t n_header = 0;
+    if (file->file.n_bytes < 8)
+        return ds4_fail(error, DS4_FORMAT, "%s: too short for a safetensors file", file->file.name);
+    ds4_status status = ds4_source_file_read(&file->file, 0, length, 8, error);
+    if (status != DS4_OK) return status;
+    for (int i = 0; i < 8; i++) n_header |= (uint64_t)length[i] << 8 * i;
+    if (n_header > file->file.n_bytes - 8 || n_header > MAX_HEADER_BYTES) {
+        return ds4_fail(error, DS4_FORMAT,
+                        "%s: the header claims %" PRIu64 " of the file's %" PRIu64 " bytes",
+                        file->file.name, n_header, file->file.n_bytes);
+    }
+    char *text = malloc((size_t)n_header + 1);
+    if (text == NULL) return ds4_fail_memory(error, (size_t)n_header, "a safetensors header");
+    status = ds4_source_file_read(&file->file, 8, text, (size_t)n_header, error);
+    if (status == DS4_OK) status = read_entries(all, file, text, (size_t)n_header, error);
+    free(text);
     return status;
 }
 
@@ -185,25 +194,26 @@ static ds4_status add_shard(ds4_safetensors *all, const char *directory, const c
                             ds4_error *error) {
     ds4_strbuf path = {0};
     for (size_t i = 0; i < all->n_shards; i++) {
-        if (strcmp(all->shards[i].name, name) == 0) return DS4_OK;
+        if (strcmp(all->shards[i]->file.name, name) == 0) return DS4_OK;
     }
     if (name[0] == '\0' || strchr(name, '/') != NULL || strstr(name, "..") != NULL) {
         return ds4_fail(error, DS4_FORMAT, "the index names the impossible file '%.200s'", name);
     }
-    shard *grown = realloc(all->shards, (all->n_shards + 1) * sizeof *grown);
+    shard **grown = realloc(all->shards, (all->n_shards + 1) * sizeof *grown);
     if (grown == NULL) return ds4_fail_memory(error, sizeof *grown, "a shard");
     all->shards = grown;
-    shard *file = &all->shards[all->n_shards];
-    *file = (shard){.name = malloc(strlen(name) + 1)};
-    if (file->name == NULL) return ds4_fail_memory(error, strlen(name), "a shard");
-    all->n_shards++; /* from here on ds4_safetensors_close releases it */
-    memcpy(file->name, name, strlen(name) + 1);
+    shard *file = calloc(1, sizeof *file);
+    if (file == NULL) return ds4_fail_memory(error, sizeof *file, "a shard");
     ds4_strbuf_printf(&path, "%s/%s", directory, name);
-    ds4_status status =
-        path.failed ? ds4_fail_memory(error, path.n, "a path") : map_shard(path.data, file, error);
-    if (status == DS4_OK) status = read_header(all, file, error);
+    ds4_status status = path.failed ? ds4_fail_memory(error, path.n, "a path")
+                                    : ds4_source_file_open(path.data, name, &file->file, error);
     ds4_strbuf_free(&path);
-    return status;
+    if (status != DS4_OK) {
+        free(file);
+        return status;
+    }
+    all->shards[all->n_shards++] = file; /* from here on ds4_safetensors_close releases it */
+    return read_header(all, file, error);
 }
 
 static ds4_status add_all_shards(ds4_safetensors *all, const char *directory, ds4_error *error) {
@@ -273,10 +283,10 @@ ds4_status ds4_safetensors_open(const char *directory, ds4_safetensors **tensors
 void ds4_safetensors_close(ds4_safetensors *tensors) {
     if (tensors == NULL) return;
     for (size_t i = 0; i < tensors->n_shards; i++) {
-        shard *file = &tensors->shards[i];
-        if (file->bytes != NULL) munmap(file->bytes, (size_t)file->n_bytes);
+        shard *file = tensors->shards[i];
+        ds4_source_file_close(&file->file);
         json_object_put(file->header);
-        free(file->name);
+        free(file);
     }
     json_object_put(tensors->index);
     free(tensors->shards);
@@ -295,4 +305,15 @@ ds4_safetensor *ds4_safetensors_find(ds4_safetensors *tensors, const char *name)
     ds4_safetensor wanted = {.name = name};
     return bsearch(&wanted, tensors->tensors, tensors->n_tensors, sizeof *tensors->tensors,
                    compare);
+}
+
+uint64_t ds4_safetensors_identity(const ds4_safetensors *tensors) {
+    uint64_t hash = 0;
+    for (size_t i = 0; i < tensors->n_shards; i++) {
+        const ds4_source_file *file = &tensors->shards[i]->file;
+        const uint64_t numbers[2] = {file->n_bytes, (uint64_t)file->modified};
+        hash = XXH64(file->name, strlen(file->name), hash);
+        hash = XXH64(numbers, sizeof numbers, hash);
+    }
+    return hash;
 }

@@ -1,11 +1,10 @@
-/* All payloads of a file, made by many threads in pieces of about a MiB: memory does not grow with
- * the model. */
+#include "gguf-tool/stream.h"
+
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "base/error.h"
-#include "base/threads.h"
-#include "gguf-tool/plan.h"
 
 enum { PIECE_BYTES = 1 << 20 };
 
@@ -14,95 +13,139 @@ typedef struct work {
     const ds4_stream *stream;
     size_t index;
     uint64_t n_rows, rows_per_piece, row_bytes;
-    uint8_t **buffers; /* per thread */
-    float **scratches;
+    uint8_t **buffers;      /* per thread */
+    _Atomic uint64_t hash;  /* sum of the pieces' hashes: their order does not matter */
     atomic_flag has_failed; /* who sets it writes `error` */
     atomic_bool stop;
     ds4_error error;
 } work;
+
+static void cut(work *w, const ds4_tensor_plan *tensor) {
+    const ds4_type_info *info = ds4_type_get_info((uint32_t)tensor->type);
+    w->n_rows = ds4_plan_rows_per_matrix(tensor) * ds4_plan_n_matrices(tensor);
+    w->row_bytes = tensor->ne[0] / info->block_elements * info->block_bytes;
+    w->rows_per_piece = w->row_bytes < PIECE_BYTES ? PIECE_BYTES / w->row_bytes : 1;
+}
+
+static uint64_t n_pieces(const work *w) {
+    return (w->n_rows + w->rows_per_piece - 1) / w->rows_per_piece;
+}
+
+static uint64_t end_of_piece(const work *w, uint64_t piece) {
+    uint64_t first = piece * w->rows_per_piece;
+    return w->n_rows - first > w->rows_per_piece ? first + w->rows_per_piece : w->n_rows;
+}
+
+static void fail(work *w, const ds4_error *error) {
+    if (!atomic_flag_test_and_set(&w->has_failed)) {
+        w->error = *error;
+        atomic_store(&w->stop, true);
+    }
+}
 
 static void make_pieces(void *context, uint32_t thread, size_t begin, size_t end) {
     work *w = context;
     const ds4_stream *s = w->stream;
     for (size_t piece = begin; piece < end && !atomic_load(&w->stop); piece++) {
         ds4_error error = {0};
-        uint64_t first = piece * w->rows_per_piece;
-        uint64_t last =
-            w->n_rows - first > w->rows_per_piece ? first + w->rows_per_piece : w->n_rows;
-        ds4_status status = s->produce(s->produce_context, w->index, first, last,
-                                       w->scratches[thread], w->buffers[thread], &error);
-        if (status == DS4_OK) {
-            status = ds4_gguf_writer_write_at(s->writer, w->index, first * w->row_bytes,
-                                              w->buffers[thread],
-                                              (size_t)((last - first) * w->row_bytes), &error);
+        uint64_t first = piece * w->rows_per_piece, last = end_of_piece(w, piece);
+        size_t n_bytes = (size_t)((last - first) * w->row_bytes);
+        uint8_t *bytes = w->buffers[thread];
+        ds4_status status = s->produce(s->context, thread, w->index, first, last, bytes, &error);
+        if (status == DS4_OK)
+            status = ds4_gguf_writer_write_at(s->writer, w->index, first * w->row_bytes, bytes,
+                                              n_bytes, &error);
+        if (status != DS4_OK) {
+            fail(w, &error);
+            return;
         }
-        if (status != DS4_OK && !atomic_flag_test_and_set(&w->has_failed)) {
-            w->error = error;
-            atomic_store(&w->stop, true);
-        }
+        if (s->journal != NULL) atomic_fetch_add(&w->hash, XXH64(bytes, n_bytes, piece));
+        if (s->progress != NULL) ds4_progress_add(s->progress, n_bytes);
     }
 }
 
-static void widest(const ds4_plan *plan, size_t *row_bytes, size_t *row_elements) {
-    for (size_t i = 0; i < plan->n; i++) {
-        size_t n = (size_t)plan->tensors[i].ne[0];
-        size_t bytes = ds4_type_row_bytes(plan->tensors[i].type, n);
-        if (n > *row_elements) *row_elements = n;
-        if (bytes > *row_bytes) *row_bytes = bytes;
+/* The hash of a tensor that an earlier run wrote. */
+static void hash_pieces(void *context, uint32_t thread, size_t begin, size_t end) {
+    work *w = context;
+    for (size_t piece = begin; piece < end && !atomic_load(&w->stop); piece++) {
+        ds4_error error = {0};
+        uint64_t first = piece * w->rows_per_piece, last = end_of_piece(w, piece);
+        size_t n_bytes = (size_t)((last - first) * w->row_bytes);
+        if (ds4_gguf_writer_read_at(w->stream->writer, w->index, first * w->row_bytes,
+                                    w->buffers[thread], n_bytes, &error) != DS4_OK) {
+            fail(w, &error);
+            return;
+        }
+        atomic_fetch_add(&w->hash, XXH64(w->buffers[thread], n_bytes, piece));
     }
 }
 
 static void free_buffers(work *w, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        if (w->buffers != NULL) free(w->buffers[i]);
-        if (w->scratches != NULL) free(w->scratches[i]);
-    }
+    for (uint32_t i = 0; w->buffers != NULL && i < n; i++) free(w->buffers[i]);
     free(w->buffers);
-    free(w->scratches);
 }
 
 static ds4_status allocate_buffers(work *w, uint32_t n, ds4_error *error) {
-    size_t bytes = PIECE_BYTES, elements = 1;
-    widest(w->stream->plan, &bytes, &elements);
-    w->buffers = calloc(n, sizeof *w->buffers);
-    w->scratches = calloc(n, sizeof *w->scratches);
-    for (uint32_t i = 0; w->buffers != NULL && w->scratches != NULL && i < n; i++) {
-        w->buffers[i] = malloc(bytes);
-        w->scratches[i] = malloc(elements * sizeof(float));
-        if (w->buffers[i] == NULL || w->scratches[i] == NULL) {
-            return ds4_fail_memory(error, bytes, "a piece of the model");
-        }
+    const ds4_plan *plan = w->stream->plan;
+    size_t bytes = PIECE_BYTES;
+    for (size_t i = 0; i < plan->n; i++) {
+        work one = {0};
+        cut(&one, &plan->tensors[i]);
+        if (one.row_bytes > bytes) bytes = (size_t)one.row_bytes;
     }
-    if (w->buffers != NULL && w->scratches != NULL) return DS4_OK;
-    return ds4_fail_memory(error, n * sizeof *w->buffers, "the threads' buffers");
+    w->buffers = calloc(n, sizeof *w->buffers);
+    if (w->buffers == NULL)
+        return ds4_fail_memory(error, n * sizeof *w->buffers, "the threads' buffers");
+    for (uint32_t i = 0; i < n; i++) {
+        w->buffers[i] = malloc(bytes);
+        if (w->buffers[i] == NULL) return ds4_fail_memory(error, bytes, "a piece of the model");
+    }
+    return DS4_OK;
+}
+
+/* True when the journal has this tensor and the file still holds the bytes it had then. */
+static bool is_done(work *w, ds4_threads *threads) {
+    const ds4_stream *s = w->stream;
+    uint64_t expected;
+    if (s->journal == NULL || !ds4_journal_find(s->journal, w->index, &expected)) return false;
+    atomic_store(&w->hash, 0);
+    ds4_threads_for(threads, (size_t)n_pieces(w), 1, hash_pieces, w);
+    return !atomic_load(&w->stop) && atomic_load(&w->hash) == expected;
+}
+
+static ds4_status stream_tensor(work *w, ds4_threads *threads, ds4_error *error) {
+    const ds4_stream *s = w->stream;
+    ds4_status status = DS4_OK;
+    cut(w, &s->plan->tensors[w->index]);
+    if (is_done(w, threads)) {
+        ds4_gguf_writer_mark_written(s->writer, w->index);
+        if (s->progress != NULL) ds4_progress_skip(s->progress, w->n_rows * w->row_bytes);
+        return DS4_OK;
+    }
+    if (atomic_load(&w->stop)) return ds4_fail(error, w->error.status, "%s", w->error.message);
+    if (s->prepare != NULL) status = s->prepare(s->context, w->index, threads, error);
+    if (status != DS4_OK) return status;
+    atomic_store(&w->hash, 0);
+    ds4_threads_for(threads, (size_t)n_pieces(w), 1, make_pieces, w);
+    if (atomic_load(&w->stop)) return ds4_fail(error, w->error.status, "%s", w->error.message);
+    return s->journal == NULL ? DS4_OK
+                              : ds4_journal_add(s->journal, w->index, atomic_load(&w->hash), error);
+}
+
+uint32_t ds4_stream_threads(uint32_t n_threads) {
+    return n_threads == 0 ? ds4_threads_online_cores() : n_threads;
 }
 
 ds4_status ds4_stream_payloads(const ds4_stream *stream, ds4_error *error) {
     ds4_threads *threads = NULL;
     work w = {.stream = stream, .has_failed = ATOMIC_FLAG_INIT};
-    uint64_t done = 0, total = 0;
-    ds4_status status = ds4_threads_create(stream->n_threads, &threads, error);
+    ds4_status status = ds4_threads_create(ds4_stream_threads(stream->n_threads), &threads, error);
     if (status != DS4_OK) return status;
     status = allocate_buffers(&w, ds4_threads_count(threads), error);
-    if (status != DS4_OK) goto done;
-    for (size_t i = 0; i < stream->plan->n; i++)
-        total += ds4_gguf_writer_tensor_bytes(stream->writer, i);
-    for (size_t i = 0; i < stream->plan->n; i++) {
-        const ds4_tensor_plan *t = &stream->plan->tensors[i];
+    for (size_t i = 0; status == DS4_OK && i < stream->plan->n; i++) {
         w.index = i;
-        w.n_rows = t->ne[1] * t->ne[2];
-        w.row_bytes = ds4_type_row_bytes(t->type, (size_t)t->ne[0]);
-        w.rows_per_piece = w.row_bytes < PIECE_BYTES ? PIECE_BYTES / w.row_bytes : 1;
-        ds4_threads_for(threads, (size_t)((w.n_rows + w.rows_per_piece - 1) / w.rows_per_piece), 1,
-                        make_pieces, &w);
-        if (atomic_load(&w.stop)) {
-            status = ds4_fail(error, w.error.status, "%s", w.error.message);
-            goto done;
-        }
-        done += ds4_gguf_writer_tensor_bytes(stream->writer, i);
-        if (stream->report != NULL) stream->report(done, total);
+        status = stream_tensor(&w, threads, error);
     }
-done:
     free_buffers(&w, ds4_threads_count(threads));
     ds4_threads_destroy(threads);
     return status;

@@ -3,9 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/error.h"
+#include "gguf-tool/recipe.h"
+#include "gguf-tool/stream.h"
 #include "gguf-tool/synth_fill.h"
 #include "gguf-tool/tool.h"
 #include "gguf-tool/vocabulary.h"
@@ -74,11 +75,7 @@ static const struct {
     {"flash", ds4_shape_flash, DS4_GGUF_PAGE_ALIGNMENT},
 };
 
-enum { V4_VOCABULARY = 129280, FILE_TYPE_IQ2_XXS = 19 };
-
-/* What the released 2-bit file uses. */
-static const ds4_recipe recipe = {DS4_TYPE_F16, DS4_TYPE_F16, DS4_TYPE_Q8_0, DS4_TYPE_IQ2_XXS,
-                                  DS4_TYPE_Q2_K};
+enum { V4_VOCABULARY = 129280, RELEASED = 0 /* the recipe of the released 2-bit file */ };
 
 typedef struct synthesis {
     ds4_shape shape;
@@ -86,12 +83,12 @@ typedef struct synthesis {
     uint64_t *keys; /* per tensor */
 } synthesis;
 
-static ds4_status produce(void *context, size_t index, uint64_t row_begin, uint64_t row_end,
-                          float *scratch, uint8_t *target, ds4_error *error) {
+static ds4_status produce(void *context, uint32_t thread, size_t index, uint64_t row_begin,
+                          uint64_t row_end, uint8_t *target, ds4_error *error) {
     const synthesis *s = context;
     const ds4_tensor_plan *tensor = &s->plan.tensors[index];
     size_t row_bytes = ds4_type_row_bytes(tensor->type, (size_t)tensor->ne[0]);
-    (void)scratch;
+    (void)thread;
     (void)error;
     for (uint64_t row = row_begin; row < row_end; row++, target += row_bytes) {
         ds4_synth_row(tensor, &s->shape, s->keys[index], row, target);
@@ -99,19 +96,12 @@ static ds4_status produce(void *context, size_t index, uint64_t row_begin, uint6
     return DS4_OK;
 }
 
-/* One line that renews itself; only for people. */
-static void report(uint64_t done, uint64_t total) {
-    if (!isatty(STDERR_FILENO)) return;
-    fprintf(stderr, "\r%.1f of %.1f GB%s", (double)done / 1e9, (double)total / 1e9,
-            done == total ? "\n" : "");
-}
-
 static void declare(const synthesis *s, const settings *chosen, const ds4_vocabulary *vocabulary,
                     ds4_gguf_writer *writer) {
     char name[96];
     snprintf(name, sizeof name, "DeepSeek V4 Flash, synthetic %s, seed %" PRIu64,
              presets[chosen->preset].name, chosen->seed);
-    ds4_shape_put_metadata(&s->shape, name, FILE_TYPE_IQ2_XXS, writer);
+    ds4_shape_put_metadata(&s->shape, name, ds4_recipe_at(RELEASED)->file_type, writer);
     ds4_gguf_writer_put_u64(writer, "ds4.synth.seed", chosen->seed);
     ds4_vocabulary_put_metadata(vocabulary, writer);
     ds4_plan_put_tensors(&s->plan, writer);
@@ -120,13 +110,22 @@ static void declare(const synthesis *s, const settings *chosen, const ds4_vocabu
 static ds4_status write_file(synthesis *s, const settings *chosen, const ds4_vocabulary *vocabulary,
                              ds4_error *error) {
     ds4_gguf_writer *writer = NULL;
+    ds4_progress *progress = NULL;
     ds4_status status =
         ds4_gguf_writer_create(chosen->output, presets[chosen->preset].alignment, &writer, error);
     if (status != DS4_OK) return status;
     declare(s, chosen, vocabulary, writer);
     status = ds4_gguf_writer_begin(writer, error);
-    const ds4_stream stream = {writer, &s->plan, (uint32_t)chosen->threads, produce, s, report};
+    if (status == DS4_OK)
+        status = ds4_progress_create(ds4_gguf_writer_file_bytes(writer), &progress, error);
+    const ds4_stream stream = {.writer = writer,
+                               .plan = &s->plan,
+                               .n_threads = (uint32_t)chosen->threads,
+                               .context = s,
+                               .produce = produce,
+                               .progress = progress};
     if (status == DS4_OK) status = ds4_stream_payloads(&stream, error);
+    ds4_progress_destroy(progress);
     if (status == DS4_OK) status = ds4_gguf_writer_finish(writer, error);
     if (status == DS4_OK) {
         char size[64];
@@ -149,7 +148,7 @@ static ds4_status synthesise(const settings *chosen, ds4_error *error) {
             : ds4_vocabulary_of_bytes(s.shape.n_vocab, &vocabulary, error);
     if (status == DS4_OK) status = ds4_plan_create(&s.shape, &s.plan, error);
     if (status != DS4_OK) goto done;
-    ds4_plan_set_types(&s.plan, &recipe);
+    ds4_recipe_apply(ds4_recipe_at(RELEASED), &s.plan);
     s.keys = calloc(s.plan.n, sizeof *s.keys);
     if (s.keys == NULL) {
         status = ds4_fail_memory(error, s.plan.n * sizeof *s.keys, "random streams");

@@ -10,6 +10,7 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 int ds4_tool_inspect(int argc, char **argv);
 int ds4_tool_verify(int argc, char **argv);
 int ds4_tool_convert(int argc, char **argv);
+int ds4_tool_quantize(int argc, char **argv);
 int ds4_tool_synth(int argc, char **argv);
 int ds4_tool_imatrix(int argc, char **argv);
 int ds4_tool_score(int argc, char **argv);

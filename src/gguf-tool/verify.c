@@ -44,9 +44,11 @@ static const ds4_program program = {
 
 void ds4_findings_add(ds4_findings *findings, bool is_warning, const char *message) {
     uint64_t n = is_warning ? ++findings->n_warnings : ++findings->n_problems;
-    if (n <= DS4_FINDINGS_SHOWN) printf("%s: %s\n", is_warning ? "warning" : "problem", message);
+    FILE *out = findings->out == NULL ? stdout : findings->out;
+    if (n <= DS4_FINDINGS_SHOWN)
+        fprintf(out, "%s: %s\n", is_warning ? "warning" : "problem", message);
     if (n == DS4_FINDINGS_SHOWN + 1)
-        printf("%s: more of them, not shown\n", is_warning ? "warning" : "problem");
+        fprintf(out, "%s: more of them, not shown\n", is_warning ? "warning" : "problem");
 }
 
 static void collect(void *context, bool is_warning, const char *message) {

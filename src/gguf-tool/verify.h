@@ -2,11 +2,14 @@
 #ifndef DS4_GGUF_TOOL_VERIFY_H
 #define DS4_GGUF_TOOL_VERIFY_H
 
+#include <stdio.h>
+
 #include "gguf/gguf_reader.h"
 
 /* Findings so far; each is printed when it is found, up to a limit. */
 typedef struct ds4_findings {
     uint64_t n_problems, n_warnings;
+    FILE *out; /* NULL: standard output */
 } ds4_findings;
 
 enum { DS4_FINDINGS_SHOWN = 50 };

@@ -31,12 +31,14 @@ void ds4_vocabulary_free(ds4_vocabulary *vocabulary) {
     free(vocabulary->merges);
     free(vocabulary->text);
     json_object_put(vocabulary->source);
+    json_object_put(vocabulary->config);
     *vocabulary = (ds4_vocabulary){0};
 }
 
 static ds4_status allocate(ds4_vocabulary *v, uint32_t n_tokens, size_t n_merges, size_t n_text,
                            ds4_error *error) {
     v->bos = v->eos = v->pad = -1;
+    v->add_bos = v->add_eos = -1;
     v->n_tokens = n_tokens;
     v->text_capacity = n_text;
     v->tokens = calloc(n_tokens, sizeof *v->tokens);
@@ -318,4 +320,11 @@ void ds4_vocabulary_put_metadata(const ds4_vocabulary *vocabulary, ds4_gguf_writ
         ds4_gguf_writer_put_u32(writer, "tokenizer.ggml.eos_token_id", (uint32_t)v->eos);
     if (v->pad >= 0)
         ds4_gguf_writer_put_u32(writer, "tokenizer.ggml.padding_token_id", (uint32_t)v->pad);
+    if (v->add_bos >= 0)
+        ds4_gguf_writer_put_bool(writer, "tokenizer.ggml.add_bos_token", v->add_bos == 1);
+    if (v->add_eos >= 0)
+        ds4_gguf_writer_put_bool(writer, "tokenizer.ggml.add_eos_token", v->add_eos == 1);
+    if (v->chat_template != NULL)
+        ds4_gguf_writer_put_string(writer, "tokenizer.chat_template", v->chat_template,
+                                   strlen(v->chat_template));
 }

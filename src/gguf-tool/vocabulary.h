@@ -19,6 +19,10 @@ typedef struct ds4_vocabulary {
     char *text;            /* strings that are in no document */
     size_t n_text, text_capacity;
     json_object *source; /* the document whose strings are borrowed; owned */
+    /* Of tokenizer_config.json: -1 where it does not say. */
+    int add_bos, add_eos;
+    json_object *config;       /* owned */
+    const char *chat_template; /* borrowed from it, or NULL */
 } ds4_vocabulary;
 
 /* From a Hugging Face tokenizer.json with a BPE model. `n_tokens` ids; those that the file does not
@@ -26,6 +30,12 @@ typedef struct ds4_vocabulary {
  * "[PAD<id>]". FORMAT when it defines others, or is not a BPE tokenizer. */
 ds4_status ds4_vocabulary_read(const char *path, uint32_t n_tokens, ds4_vocabulary *vocabulary,
                                ds4_error *error);
+
+/* What DIRECTORY/tokenizer_config.json adds, if there is one: the ids of special tokens, whether
+ * they are put around a text, the chat template. FORMAT when it names a token that the vocabulary
+ * lacks. */
+ds4_status ds4_vocabulary_read_config(const char *directory, ds4_vocabulary *vocabulary,
+                                      ds4_error *error);
 
 /* Every byte, a few merges, the control tokens that a chat needs, and padding up to `n_tokens` (>=
  * 300). */

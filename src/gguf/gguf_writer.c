@@ -44,6 +44,7 @@ struct ds4_gguf_writer {
     uint64_t end; /* of the last declared payload, padded, relative to data_start */
 
     int fd;
+    bool keep;
     uint64_t data_start;
     uint64_t current, position; /* where ds4_gguf_writer_write continues */
 };
@@ -82,7 +83,7 @@ ds4_status ds4_gguf_writer_create(const char *path, uint32_t alignment, ds4_gguf
 void ds4_gguf_writer_destroy(ds4_gguf_writer *writer) {
     if (writer == NULL) return;
     if (writer->fd >= 0) close(writer->fd);
-    if (writer->state == WRITING) unlink(writer->temporary);
+    if (writer->state == WRITING && !writer->keep) unlink(writer->temporary);
     ds4_strbuf_free(&writer->values);
     ds4_strbuf_free(&writer->keys);
     free(writer->key_names);
@@ -350,48 +351,119 @@ static ds4_status write_all(const ds4_gguf_writer *w, const void *bytes, size_t 
     return DS4_OK;
 }
 
-static ds4_status create_file(ds4_gguf_writer *w, ds4_error *error) {
-    struct statvfs disk;
-    uint64_t wanted = w->data_start + w->end;
-    w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+/* Two processes must not fill one file. The lock goes with the process. */
+static ds4_status open_temporary(ds4_gguf_writer *w, ds4_error *error) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    w->fd = open(w->temporary, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (w->fd < 0)
         return ds4_fail(error, DS4_IO, "cannot create '%s': %s", w->temporary, strerror(errno));
+    if (fcntl(w->fd, F_SETLK, &lock) != 0 && (errno == EACCES || errno == EAGAIN))
+        return ds4_fail(error, DS4_IO, "another process is writing '%s'", w->temporary);
+    return DS4_OK;
+}
+
+/* The free space suffices for what the file does not occupy yet. */
+static ds4_status check_space(const ds4_gguf_writer *w, ds4_error *error) {
+    struct statvfs disk;
+    struct stat file;
+    uint64_t wanted = w->data_start + w->end;
+    if (fstatvfs(w->fd, &disk) != 0 || disk.f_blocks == 0 || fstat(w->fd, &file) != 0)
+        return DS4_OK;
+    uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    uint64_t has = 512 * (uint64_t)file.st_blocks;
+    if (has >= wanted || free_bytes >= wanted - has) return DS4_OK;
+    return ds4_fail(error, DS4_IO,
+                    "'%s' needs %" PRIu64 " bytes%s, but its disk has only %" PRIu64 " free",
+                    w->path, wanted - has, has > 0 ? " more" : "", free_bytes);
+}
+
+static ds4_status create_file(ds4_gguf_writer *w, const ds4_strbuf *head, ds4_error *error) {
+    uint64_t wanted = w->data_start + w->end;
     w->state = WRITING; /* from here on the temporary file is ours to remove */
-    if (fstatvfs(w->fd, &disk) == 0 && disk.f_blocks > 0) {
-        uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
-        if (free_bytes < wanted) {
-            return ds4_fail(error, DS4_IO,
-                            "'%s' needs %" PRIu64 " bytes, but its disk has only %" PRIu64 " free",
-                            w->path, wanted, free_bytes);
-        }
-    }
+    if (ftruncate(w->fd, 0) != 0)
+        return ds4_fail(error, DS4_IO, "cannot empty '%s': %s", w->temporary, strerror(errno));
+    ds4_status status = check_space(w, error);
+    if (status != DS4_OK) return status;
     /* Gives the file its length at once: what is never written, the padding, reads as zeros. */
     if (ftruncate(w->fd, (off_t)wanted) != 0) {
         return ds4_fail(error, DS4_IO, "cannot make '%s' %" PRIu64 " bytes long: %s", w->temporary,
                         wanted, strerror(errno));
     }
+    return write_all(w, head->data, head->n, 0, error);
+}
+
+static ds4_status read_all(const ds4_gguf_writer *w, void *bytes, size_t n, uint64_t at,
+                           ds4_error *error) {
+    char *next = bytes;
+    while (n > 0) {
+        ssize_t got = pread(w->fd, next, n, (off_t)at);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0)
+            return ds4_fail(error, DS4_IO, "cannot read '%s' at byte %" PRIu64 ": %s", w->temporary,
+                            at, got < 0 ? strerror(errno) : "it ends there");
+        next += got;
+        n -= (size_t)got;
+        at += (uint64_t)got;
+    }
     return DS4_OK;
 }
 
-ds4_status ds4_gguf_writer_begin(ds4_gguf_writer *writer, ds4_error *error) {
+/* Whether the file is as long as ours will be and begins with the same directory. */
+static bool is_ours(const ds4_gguf_writer *w, const ds4_strbuf *head) {
+    struct stat file;
+    if (fstat(w->fd, &file) != 0 || (uint64_t)file.st_size != w->data_start + w->end) return false;
+    char *bytes = malloc(head->n);
+    bool is_same = bytes != NULL && read_all(w, bytes, head->n, 0, NULL) == DS4_OK &&
+                   memcmp(bytes, head->data, head->n) == 0;
+    free(bytes);
+    return is_same;
+}
+
+static ds4_status begin(ds4_gguf_writer *w, bool *resumed, ds4_error *error) {
     ds4_strbuf head = {0};
-    if (writer->state != DECLARING) {
+    if (w->state != DECLARING || w->fd >= 0) {
         return ds4_fail(error, DS4_INVALID_ARGUMENT, "this GGUF writer has already begun");
     }
-    ds4_gguf_writer_put_u32(writer, "general.alignment", writer->alignment);
-    ds4_status status = check_declarations(writer, error);
+    ds4_gguf_writer_put_u32(w, "general.alignment", w->alignment);
+    ds4_status status = check_declarations(w, error);
     if (status != DS4_OK) return status;
-    put_directory(writer, &head);
+    put_directory(w, &head);
     if (head.failed) {
         status = ds4_fail_memory(error, head.n, "the GGUF directory");
         goto done;
     }
-    writer->data_start = round_up(head.n, writer->alignment);
-    status = create_file(writer, error);
-    if (status == DS4_OK) status = write_all(writer, head.data, head.n, 0, error);
+    w->data_start = round_up(head.n, w->alignment);
+    status = open_temporary(w, error);
+    if (status != DS4_OK) goto done;
+    if (resumed != NULL) {
+        *resumed = is_ours(w, &head);
+        if (*resumed) {
+            w->state = WRITING;
+            w->keep = true; /* what others began is not lost by our failing */
+            status = check_space(w, error);
+            goto done;
+        }
+    }
+    status = create_file(w, &head, error);
 done:
     ds4_strbuf_free(&head);
     return status;
+}
+
+ds4_status ds4_gguf_writer_begin(ds4_gguf_writer *writer, ds4_error *error) {
+    return begin(writer, NULL, error);
+}
+
+ds4_status ds4_gguf_writer_resume(ds4_gguf_writer *writer, bool *resumed, ds4_error *error) {
+    return begin(writer, resumed, error);
+}
+
+void ds4_gguf_writer_keep(ds4_gguf_writer *writer, bool keep) {
+    writer->keep = keep;
+}
+
+const char *ds4_gguf_writer_temporary(const ds4_gguf_writer *writer) {
+    return writer->temporary;
 }
 
 /* ---- payloads ---- */
@@ -411,6 +483,22 @@ ds4_status ds4_gguf_writer_write_at(ds4_gguf_writer *writer, uint64_t tensor, ui
     ds4_status status = write_all(writer, bytes, n, writer->data_start + e->offset + offset, error);
     if (status == DS4_OK) atomic_fetch_add(&e->written, n);
     return status;
+}
+
+void ds4_gguf_writer_mark_written(ds4_gguf_writer *writer, uint64_t tensor) {
+    entry *e = &writer->entries[tensor];
+    atomic_store(&e->written, e->n_bytes);
+}
+
+ds4_status ds4_gguf_writer_read_at(const ds4_gguf_writer *writer, uint64_t tensor, uint64_t offset,
+                                   void *bytes, size_t n, ds4_error *error) {
+    const entry *e = &writer->entries[tensor];
+    if (writer->state != WRITING || tensor >= writer->n_entries || offset > e->n_bytes ||
+        n > e->n_bytes - offset) {
+        return ds4_fail(error, DS4_INVALID_ARGUMENT, "no such GGUF payload bytes: tensor %" PRIu64,
+                        tensor);
+    }
+    return read_all(writer, bytes, n, writer->data_start + e->offset + offset, error);
 }
 
 ds4_status ds4_gguf_writer_write(ds4_gguf_writer *writer, const void *bytes, size_t n,

@@ -58,6 +58,20 @@ uint64_t ds4_gguf_writer_tensor_bytes(const ds4_gguf_writer *writer, uint64_t in
 /* Reports the first mistake of the declarations; checks the free space; creates the temporary file
  * and writes the directory. DS4_IO naming the numbers when the disk is too small. */
 ds4_status ds4_gguf_writer_begin(ds4_gguf_writer *writer, ds4_error *error);
+/* Like ds4_gguf_writer_begin, but goes on with the temporary file that an interrupted writer of the
+ * same declarations left: *resumed tells whether there was one. Its payloads are as they were; the
+ * caller knows which of them are whole and says so with ds4_gguf_writer_mark_written. */
+ds4_status ds4_gguf_writer_resume(ds4_gguf_writer *writer, bool *resumed, ds4_error *error);
+/* The whole payload of a tensor is in the file already. */
+void ds4_gguf_writer_mark_written(ds4_gguf_writer *writer, uint64_t tensor);
+/* n payload bytes of one tensor as they are in the file. Any thread. */
+ds4_status ds4_gguf_writer_read_at(const ds4_gguf_writer *writer, uint64_t tensor, uint64_t offset,
+                                   void *bytes, size_t n, ds4_error *error);
+/* Whether ds4_gguf_writer_destroy leaves an unfinished temporary file for a later resume. */
+void ds4_gguf_writer_keep(ds4_gguf_writer *writer, bool keep);
+/* PATH.tmp */
+const char *ds4_gguf_writer_temporary(const ds4_gguf_writer *writer);
+
 /* The size that the finished file will have; known after begin. */
 uint64_t ds4_gguf_writer_file_bytes(const ds4_gguf_writer *writer);
 

@@ -68,6 +68,13 @@ static void hf_b(void **state) {
     compare_checkpoint("hf-b", "bf16");
 }
 
+/* FP8 and FP4 weights; the golden numbers are of a NumPy implementation (official.py). */
+static void official(void **state) {
+    (void)state;
+    compare_checkpoint("official", "f32");
+    compare_checkpoint("official", "mxfp4");
+}
+
 /* 48 lanes cannot be cut into FP8 blocks of 64: asking for the simulation is an error, not a silent
  * no-op. */
 static void impossible_simulation_is_refused(void **state) {
@@ -86,6 +93,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hf_a),
         cmocka_unit_test(hf_b),
+        cmocka_unit_test(official),
         cmocka_unit_test(impossible_simulation_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

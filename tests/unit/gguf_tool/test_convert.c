@@ -16,7 +16,7 @@
 
 static int convert(const char *directory, const char *type, const char *output) {
     char *argv[] = {
-        "convert", (char *)(uintptr_t)directory, "--type",         (char *)(uintptr_t)type,
+        "convert", (char *)(uintptr_t)directory, "--recipe",       (char *)(uintptr_t)type,
         "-o",      (char *)(uintptr_t)output,    "--no-tokenizer", NULL};
     return ds4_tool_convert(7, argv);
 }
@@ -92,19 +92,19 @@ static void name_in_file(const char *source, char name[64], size_t *expert) {
 }
 
 /* One element of the source as the file must hold it. */
-static void expect_element(const ds4_safetensor *source, uint64_t i, const ds4_gguf_tensor *tensor,
-                           uint64_t at) {
+static void expect_element(const ds4_safetensor *source, const uint8_t *data, uint64_t i,
+                           const ds4_gguf_tensor *tensor, uint64_t at) {
     const uint8_t *have = (const uint8_t *)tensor->data;
     if (source->dtype == DS4_DTYPE_I64) {
         assert_int_equal(tensor->type, DS4_TYPE_I32);
-        assert_memory_equal(have + 4 * at, source->data + 8 * i, 4);
+        assert_memory_equal(have + 4 * at, data + 8 * i, 4);
         return;
     }
     uint8_t wide[4] = {0};
     if (source->dtype == DS4_DTYPE_F32)
-        memcpy(wide, source->data + 4 * i, 4);
+        memcpy(wide, data + 4 * i, 4);
     else
-        memcpy(wide + 2, source->data + 2 * i, 2);
+        memcpy(wide + 2, data + 2 * i, 2);
     if (tensor->type == DS4_TYPE_F32) {
         if (memcmp(have + 4 * at, wide, 4) != 0)
             fail_msg("%s: element %zu differs", source->name, (size_t)i);
@@ -136,9 +136,15 @@ static void compare_checkpoint(const char *directory, const char *type) {
             assert_int_equal(tensor->shape[tensor->n_dims - 1 - d], target->ne[d]);
         }
         if (tensor->n_dims == 1) assert_int_equal(target->type, DS4_TYPE_F32);
+        uint8_t *data = malloc(tensor->n_bytes);
+        assert_non_null(data);
+        assert_int_equal(ds4_source_file_read(tensor->file, tensor->offset, data,
+                                              (size_t)tensor->n_bytes, &error),
+                         DS4_OK);
         for (uint64_t e = 0; e < tensor->n_elements; e++) {
-            expect_element(tensor, e, target, expert * tensor->n_elements + e);
+            expect_element(tensor, data, e, target, expert * tensor->n_elements + e);
         }
+        free(data);
         n_elements += tensor->n_elements;
     }
     for (uint64_t i = 0; i < ds4_gguf_n_tensors(gguf); i++)
@@ -245,7 +251,7 @@ static void test_metadata(void **state) {
                      DS4_OK);
     assert_int_equal(value->count, 7);
     assert_null(ds4_gguf_find_value(gguf, "tokenizer.ggml.tokens"));
-    /* The types of --type q8_0. */
+    /* The types of --recipe q8. */
     assert_int_equal(ds4_gguf_find_tensor(gguf, "blk.0.attn_q_a.weight")->type, DS4_TYPE_Q8_0);
     assert_int_equal(ds4_gguf_find_tensor(gguf, "blk.0.ffn_gate_exps.weight")->type, DS4_TYPE_Q8_0);
     assert_int_equal(ds4_gguf_find_tensor(gguf, "output.weight")->type, DS4_TYPE_Q8_0);
@@ -264,13 +270,15 @@ static void test_wrong_usage(void **state) {
     char *no_output[] = {"convert", ".", NULL};
     char *no_directory[] = {"convert", "-o", "x", NULL};
     char *unknown[] = {"convert", ".", "-o", "x", "--typ", "f32", NULL};
-    char *bad_type[] = {"convert", ".", "-o", "x", "--type", "q4_k", NULL};
+    char *bad_type[] = {"convert", ".", "-o", "x", "--recipe", "q4_k", NULL};
+    char *no_type[] = {"convert", ".", "-o", "x", NULL};
     char *no_value[] = {"convert", ".", "-o", NULL};
     char *help[] = {"convert", "--help", NULL};
     assert_int_equal(ds4_tool_convert(2, no_output), EXIT_USAGE);
     assert_int_equal(ds4_tool_convert(3, no_directory), EXIT_USAGE);
     assert_int_equal(ds4_tool_convert(6, unknown), EXIT_USAGE);
     assert_int_equal(ds4_tool_convert(6, bad_type), EXIT_USAGE);
+    assert_int_equal(ds4_tool_convert(4, no_type), EXIT_USAGE);
     assert_int_equal(ds4_tool_convert(3, no_value), EXIT_USAGE);
     assert_int_equal(ds4_tool_convert(2, help), EXIT_OK);
 }
@@ -342,8 +350,8 @@ static void test_bad_checkpoints(void **state) {
     expect_config_refused("{", "{\"ds4_simulated_quantization\": \"some\",");
     expect_simulation_kept();
     /* Without --no-tokenizer there must be one. */
-    char *argv[] = {"convert", DS4_FIXTURES "/oracle/hf-b", "-o", output, NULL};
-    assert_int_equal(ds4_tool_convert(4, argv), EXIT_FAILED);
+    char *argv[] = {"convert", DS4_FIXTURES "/oracle/hf-b", "-o", output, "--recipe", "f32", NULL};
+    assert_int_equal(ds4_tool_convert(6, argv), EXIT_FAILED);
     assert_int_not_equal(access(output, F_OK), 0);
 }
 
@@ -353,12 +361,14 @@ static int convert_with_rules(const char *rules, const char *output) {
                     "-o",
                     (char *)(uintptr_t)output,
                     "--no-tokenizer",
-                    "--type",
+                    "--recipe",
                     "q8_0",
-                    "--tensor-type",
+                    "--type",
                     (char *)(uintptr_t)rules,
+                    "--type",
+                    "output.weight=f32",
                     NULL};
-    return ds4_tool_convert(9, argv);
+    return ds4_tool_convert(11, argv);
 }
 
 static void test_types_by_name(void **state) {
@@ -377,7 +387,8 @@ static void test_types_by_name(void **state) {
                     {"blk.1.ffn_up_exps.weight", DS4_TYPE_BF16},
                     {"blk.0.attn_norm.weight", DS4_TYPE_F32},
                     {"blk.1.attn_norm.weight", DS4_TYPE_F32}, /* vectors stay */
-                    {"blk.1.attn_kv.weight", DS4_TYPE_Q8_0}};
+                    {"blk.1.attn_kv.weight", DS4_TYPE_Q8_0},
+                    {"output.weight", DS4_TYPE_F32}};
     for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
         const ds4_gguf_tensor *tensor = ds4_gguf_find_tensor(gguf, expected[i].name);
         assert_non_null(tensor);

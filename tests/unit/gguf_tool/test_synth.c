@@ -10,12 +10,10 @@
 
 #include "temporary.h"
 
+#include "gguf-tool/recipe.h"
 #include "gguf-tool/synth_fill.h"
 #include "gguf-tool/tool.h"
 #include "gguf-tool/vocabulary.h"
-
-static const ds4_recipe release = {DS4_TYPE_F16, DS4_TYPE_F16, DS4_TYPE_Q8_0, DS4_TYPE_IQ2_XXS,
-                                   DS4_TYPE_Q2_K};
 
 static int synth(const char *output, const char *seed, const char *threads) {
     char *argv[] = {"synth",
@@ -51,29 +49,35 @@ static void test_deterministic(void **state) {
     assert_int_equal(ds4_tool_inspect(2, json), EXIT_OK);
 }
 
-/* The released 2-bit file: 1328 tensors, 86 714 775 900 payload bytes. */
+/* Sizes of the recipes at full shape; of the released 2-bit file also the types of its tensors. */
 static void test_full_size(void **state) {
     (void)state;
-    ds4_shape shape;
-    ds4_plan plan;
-    uint64_t n_bytes = 0, n_by_type[64] = {0};
-    ds4_shape_flash(&shape);
-    assert_int_equal(ds4_plan_create(&shape, &plan, NULL), DS4_OK);
-    ds4_plan_set_types(&plan, &release);
-    for (size_t i = 0; i < plan.n; i++) {
-        const ds4_tensor_plan *t = &plan.tensors[i];
-        n_bytes += ds4_type_row_bytes(t->type, (size_t)t->ne[0]) * t->ne[1] * t->ne[2];
-        n_by_type[t->type]++;
+    static const uint64_t payload_bytes[] = {86714775900u, 164628167004u, 303140862300u,
+                                             155971123548u};
+    for (int recipe = 0; recipe < 4; recipe++) {
+        ds4_shape shape;
+        ds4_plan plan;
+        uint64_t n_bytes = 0, n_by_type[64] = {0};
+        ds4_shape_flash(&shape);
+        assert_int_equal(ds4_plan_create(&shape, &plan, NULL), DS4_OK);
+        ds4_recipe_apply(ds4_recipe_at(recipe), &plan);
+        for (size_t i = 0; i < plan.n; i++) {
+            const ds4_tensor_plan *t = &plan.tensors[i];
+            n_bytes += ds4_type_row_bytes(t->type, (size_t)t->ne[0]) * t->ne[1] * t->ne[2];
+            n_by_type[t->type]++;
+        }
+        assert_int_equal(plan.n, 1328);
+        assert_int_equal(n_bytes, payload_bytes[recipe]);
+        assert_int_equal(n_by_type[DS4_TYPE_F16], 359);
+        assert_int_equal(n_by_type[DS4_TYPE_F32], 492);
+        assert_int_equal(n_by_type[DS4_TYPE_I32], 3);
+        if (recipe == 0) {
+            assert_int_equal(n_by_type[DS4_TYPE_Q8_0], 345);
+            assert_int_equal(n_by_type[DS4_TYPE_IQ2_XXS], 86);
+            assert_int_equal(n_by_type[DS4_TYPE_Q2_K], 43);
+        }
+        ds4_plan_free(&plan);
     }
-    assert_int_equal(plan.n, 1328);
-    assert_int_equal(n_bytes, 86714775900u);
-    assert_int_equal(n_by_type[DS4_TYPE_F16], 359);
-    assert_int_equal(n_by_type[DS4_TYPE_F32], 492);
-    assert_int_equal(n_by_type[DS4_TYPE_I32], 3);
-    assert_int_equal(n_by_type[DS4_TYPE_Q8_0], 345);
-    assert_int_equal(n_by_type[DS4_TYPE_IQ2_XXS], 86);
-    assert_int_equal(n_by_type[DS4_TYPE_Q2_K], 43);
-    ds4_plan_free(&plan);
 }
 
 /* Root mean square near what the fill promises, mean near zero, for each type that matrices are
