@@ -28,8 +28,7 @@ static int hex_digit(char c) {
     return -1;
 }
 
-/* Bytes of the well-formed UTF-8 sequence at `at`, 0 when there is none. */
-static size_t utf8_length(const char *at, const char *end) {
+size_t ds4_utf8_sequence(const char *at, const char *end) {
     const unsigned char *s = (const unsigned char *)at;
     size_t left = (size_t)(end - at);
     unsigned low = 0x80, high = 0xBF;
@@ -94,7 +93,7 @@ static bool scan_string(scanner *s) {
             }
             continue;
         }
-        size_t n = utf8_length(s->at, s->end);
+        size_t n = ds4_utf8_sequence(s->at, s->end);
         if (n == 0) return wrong(s, "a string holds invalid UTF-8");
         s->at += n;
     }

@@ -69,6 +69,9 @@ bool ds4_json_uint64(ds4_json_value number, uint64_t *value);
  * are. */
 void ds4_json_minify(ds4_json_value value, ds4_strbuf *out);
 
+/* Bytes of the well-formed UTF-8 sequence at `at` (at < end), 0 when there is none. */
+size_t ds4_utf8_sequence(const char *at, const char *end);
+
 /* Appends `bytes` as the inside of a JSON string: escapes quote, backslash and controls below 0x20
  * (\n \r \t short, the others \u00xx). UTF-8 passes unchanged; the caller answers for its validity.
  */

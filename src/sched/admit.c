@@ -89,13 +89,13 @@ static void start(ds4_sched *sched, ds4_sched_job *job, size_t n_busy) {
     choose_anchors(sched, job);
     count(sched, job, n_busy);
     if (choice->miss == DS4_KV_MISS_NONE || choice->miss == DS4_KV_MISS_COLD)
-        ds4_log_write(sched->log, DS4_LOG_CACHE,
-                      "%s ctx=%u..%u:%u prompt start session=%zu source=%s", job->label,
-                      job->n_cached, job->n_prompt, job->n_prompt - job->n_cached, job->lease.id,
-                      ds4_kv_source_name(choice->source));
+        ds4_log_request(sched->log, DS4_LOG_CACHE, job->id,
+                        "%s ctx=%u..%u:%u prompt start session=%zu source=%s", job->label,
+                        job->n_cached, job->n_prompt, job->n_prompt - job->n_cached, job->lease.id,
+                        ds4_kv_source_name(choice->source));
     else
-        ds4_log_write(
-            sched->log, DS4_LOG_CACHE,
+        ds4_log_request(
+            sched->log, DS4_LOG_CACHE, job->id,
             "%s ctx=%u..%u:%u prompt start session=%zu source=%s miss=%s differs at=%u of=%u",
             job->label, job->n_cached, job->n_prompt, job->n_prompt - job->n_cached, job->lease.id,
             ds4_kv_source_name(choice->source), ds4_kv_miss_name(choice->miss), choice->n_common,

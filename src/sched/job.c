@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -64,8 +65,8 @@ void ds4_job_end(ds4_sched_job *job, ds4_status status, const char *message) {
 
     const char *outcome = status == DS4_OK ? ds4_finish_name(result.finish) : message;
     double rate = result.decode_seconds > 0 ? result.n_generated / result.decode_seconds : 0;
-    ds4_log_write(
-        sched->log, status == DS4_OK ? DS4_LOG_GENERATION : DS4_LOG_WARNING,
+    ds4_log_request(
+        sched->log, status == DS4_OK ? DS4_LOG_GENERATION : DS4_LOG_WARNING, job->id,
         "%s ctx=%u..%u:%u gen=%u finish=%s queue %.2fs prefill %.2fs decode %.2fs (%.1f t/s)",
         job->label, job->n_cached, job->n_prompt, job->n_prompt - job->n_cached, result.n_generated,
         outcome, result.queue_seconds, result.prefill_seconds, result.decode_seconds, rate);
@@ -74,6 +75,7 @@ void ds4_job_end(ds4_sched_job *job, ds4_status status, const char *message) {
         ds4_kv_pool_give_back(sched->pool, job->lease.id, job->n_read, now);
     }
     count_end(sched, status);
+    if (sched->observer.ended != NULL) sched->observer.ended(sched->observer.context, &result);
     job->sink.done(job->sink.context, &result);
     atomic_store(&job->ended, true);
     ds4_sched_job_release(job);
@@ -126,6 +128,7 @@ static ds4_status create_job(ds4_sched *sched, const ds4_sched_request *request,
     job->exact = request->sampling.seed != 0;
     job->sink = request->sink;
     job->label = request->label;
+    if (request->id != NULL) snprintf(job->id, sizeof job->id, "%s", request->id);
     job->submitted = ds4_sched_now();
     *out = job;
     job = NULL;

@@ -133,6 +133,7 @@ ds4_status ds4_sched_create(const ds4_model *model, const ds4_sched_options *opt
     if (sched == NULL) return ds4_fail_memory(error, sizeof *sched, "the scheduler");
     sched->model = model;
     sched->log = options->log;
+    if (options->observer != NULL) sched->observer = *options->observer;
     sched->n_slots = options->n_slots != 0 ? options->n_slots : DEFAULT_SLOTS;
     sched->n_queue = options->n_queue != 0 ? options->n_queue : DEFAULT_QUEUE;
     sched->status.n_slots = sched->n_slots;

@@ -28,6 +28,7 @@ typedef struct ds4_sched_options {
                                   many full contexts as there are slots, and some anchors */
     uint32_t n_queue;          /* requests waiting beyond these; 0: 16 */
     const ds4_log *log;        /* may be NULL; must outlive the scheduler */
+    const struct ds4_sched_observer *observer; /* copied; may be NULL */
 } ds4_sched_options;
 
 /* How a job ended; passed to the sink's `done`. Borrowed for the call. */
@@ -41,6 +42,15 @@ typedef struct ds4_sched_result {
     uint32_t n_reasoning;        /* of these, while thinking */
     double queue_seconds, prefill_seconds, decode_seconds;
 } ds4_sched_result;
+
+/* For measurements; called on the engine thread without any lock held, and must be quick. */
+typedef struct ds4_sched_observer {
+    /* A token was sampled: seconds since the job's submission when it is the job's `first`, since
+     * its token before otherwise. */
+    void (*token)(void *context, bool first, double seconds);
+    void (*ended)(void *context, const ds4_sched_result *result); /* before the sink's `done` */
+    void *context;
+} ds4_sched_observer;
 
 /* Called on the engine thread, `event` and `done` without any lock held. `done` is the last call,
  * made exactly once for every job that was submitted. */
@@ -64,6 +74,7 @@ typedef struct ds4_sched_request {
     uint32_t n_top_logprobs;       /* for the sink's `token` */
     ds4_sched_sink sink;
     const char *label; /* for the log: "chat"; static storage */
+    const char *id;    /* of the request, for the log; copied; may be NULL */
 } ds4_sched_request;
 
 /* What /health and tests look at. */

@@ -27,14 +27,15 @@ struct ds4_sched_job {
     ds4_generation *generation;
     ds4_sched_sink sink;
     const char *label;
+    char id[40];
     ds4_job_phase phase;
     size_t lane;
     ds4_kv_lease lease;
     uint32_t n_cached, n_read;         /* prompt tokens reused; reused or evaluated */
     uint32_t anchors[DS4_JOB_ANCHORS]; /* prompt lengths to keep, ascending */
     uint32_t n_anchors, next_anchor;
-    int32_t token; /* the sampled token to evaluate next */
-    double submitted, started, read;
+    int32_t token;                            /* the sampled token to evaluate next */
+    double submitted, started, read, sampled; /* when; sampled: the last token */
 };
 
 /* Where a running job's next logits go. */
@@ -46,6 +47,7 @@ typedef struct ds4_lane {
 struct ds4_sched {
     const ds4_model *model;
     const ds4_log *log;
+    ds4_sched_observer observer;
     ds4_engine *engine;
     ds4_ban_set *bans;
     uint32_t n_slots, n_queue, n_context;

@@ -69,6 +69,15 @@ static void keep_anchors(ds4_sched *sched, ds4_sched_job *job) {
         ds4_kv_pool_anchor(sched->pool, job->lease.id, job->anchors[job->next_anchor++]);
 }
 
+static void observe_token(const ds4_sched *sched, ds4_sched_job *job) {
+    double now = ds4_sched_now();
+    bool first = job->sampled == 0;
+    if (sched->observer.token != NULL)
+        sched->observer.token(sched->observer.context, first,
+                              now - (first ? job->submitted : job->sampled));
+    job->sampled = now;
+}
+
 /* One item was evaluated: reads on, or chooses the next token. */
 static void advance(ds4_sched *sched, const ds4_batch_item *item, size_t lane) {
     ds4_sched_job *job = sched->lanes[lane].job;
@@ -80,15 +89,16 @@ static void advance(ds4_sched *sched, const ds4_batch_item *item, size_t lane) {
         job->read = ds4_sched_now();
         double seconds = job->read - job->started;
         uint32_t n_read = job->n_prompt - job->n_cached;
-        ds4_log_write(sched->log, DS4_LOG_PREFILL, "%s ctx=%u..%u:%u prompt done %.2fs (%.1f t/s)",
-                      job->label, job->n_cached, job->n_prompt, n_read, seconds,
-                      seconds > 0 ? n_read / seconds : 0);
+        ds4_log_request(sched->log, DS4_LOG_PREFILL, job->id,
+                        "%s ctx=%u..%u:%u prompt done %.2fs (%.1f t/s)", job->label, job->n_cached,
+                        job->n_prompt, n_read, seconds, seconds > 0 ? n_read / seconds : 0);
     }
     ds4_error error = {0};
     bool more = false;
     uint32_t before = ds4_generation_count(job->generation);
     ds4_status status =
         ds4_generation_next(job->generation, item->logits, &more, &job->token, &error);
+    observe_token(sched, job);
     pthread_mutex_lock(&sched->mutex);
     sched->status.generated_tokens += ds4_generation_count(job->generation) - before;
     pthread_mutex_unlock(&sched->mutex);
@@ -105,7 +115,8 @@ static void evaluate(ds4_sched *sched, const ds4_batch_item *items, const size_t
     ds4_error error = {0};
     ds4_status status = ds4_engine_forward(sched->engine, items, n, &error);
     if (status != DS4_OK && n == 1) {
-        ds4_log_write(sched->log, DS4_LOG_ERROR, "a step failed: %s", error.message);
+        ds4_log_request(sched->log, DS4_LOG_ERROR, sched->lanes[item_lanes[0]].job->id,
+                        "a step failed: %s", error.message);
         ds4_job_end(sched->lanes[item_lanes[0]].job, status, error.message);
         return;
     }

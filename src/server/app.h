@@ -13,6 +13,7 @@
 #include "sched/sched.h"
 #include "server/flags.h"
 #include "server/http.h"
+#include "server/metrics.h"
 
 #define DS4_MODEL_ID "deepseek-v4-flash"
 
@@ -20,13 +21,32 @@ typedef enum ds4_app_state { DS4_APP_LOADING, DS4_APP_READY, DS4_APP_STOPPING } 
 
 typedef struct ds4_workers ds4_workers;
 
+/* What is told about the model; outlives it. */
+typedef struct ds4_app_model {
+    char name[128];
+    uint64_t file_bytes;
+    ds4_memory_plan plan;
+} ds4_app_model;
+
+enum { DS4_APP_SESSIONS = 512 };
+
+/* What the scheduler is doing. */
+typedef struct ds4_app_usage {
+    ds4_sched_status sched;
+    ds4_kv_stats kv;
+    ds4_kv_session_view sessions[DS4_APP_SESSIONS];
+    size_t n_sessions;
+} ds4_app_usage;
+
 typedef struct ds4_app {
     const ds4_server_flags *flags;
     const ds4_log *log;
     const char *api_key; /* NULL: no key is asked for */
     int random_fd;       /* /dev/urandom */
     uint32_t nonce;      /* tells the ids of this process from those of others */
-    atomic_uint_fast64_t n_requests;
+    double started;      /* ds4_app_now() of the start */
+    atomic_uint_fast64_t n_requests, n_connections;
+    ds4_metrics metrics;
     ds4_http *http;
     ds4_workers *workers;
     void (*loaded)(void *context); /* called by the loader thread at its end, whatever came of it */
@@ -39,12 +59,17 @@ typedef struct ds4_app {
     pthread_cond_t changed;
     ds4_app_state state;
     bool load_failed;
+    ds4_app_model about;
     ds4_model *model; /* both set once, before READY, by the loader thread; valid until the end */
     ds4_sched *sched;
 } ds4_app;
 
 ds4_app_state ds4_app_get_state(ds4_app *app);
 void ds4_app_set_state(ds4_app *app, ds4_app_state state);
+/* The state, and what belongs to it; `usage` (zeroed by the caller) stays zero while nothing is
+ * loaded. */
+ds4_app_state ds4_app_look(ds4_app *app, ds4_app_model *model, ds4_app_usage *usage);
+double ds4_app_now(void); /* seconds of a clock that only goes forward */
 
 /* ---- loader.c ---- */
 
@@ -54,7 +79,7 @@ void *ds4_app_load(void *app);
 
 /* ---- routes.c ---- */
 
-/* The three callbacks of the HTTP server; context: the app. */
+/* The callbacks of the HTTP server; context: the app. */
 extern const ds4_http_handlers ds4_routes;
 bool ds4_host_is_loopback(const char *host);
 
@@ -62,7 +87,12 @@ bool ds4_host_is_loopback(const char *host);
 
 void ds4_api_models_list(ds4_app *app, ds4_http_reply *reply);
 void ds4_api_models_get(ds4_app *app, ds4_http_text id, ds4_http_reply *reply);
+
+/* ---- api_status.c ---- */
+
 void ds4_api_health(ds4_app *app, ds4_http_reply *reply);
+void ds4_api_status(ds4_app *app, ds4_http_reply *reply);
+void ds4_api_metrics(ds4_app *app, ds4_http_reply *reply);
 
 /* ---- api_chat.c, api_completions.c ---- */
 

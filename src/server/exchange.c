@@ -315,6 +315,7 @@ static bool submit(ds4_exchange *x) {
                  .done = on_done,
                  .context = x},
         .label = x->protocol->label,
+        .id = ds4_http_reply_id(x->reply),
     };
     ds4_error error = {0};
     ds4_sched_job *job = NULL;

@@ -4,6 +4,8 @@
 
 #include "base/options.h"
 
+enum { DS4_LOG_FORMAT_TEXT, DS4_LOG_FORMAT_JSON };
+
 typedef struct ds4_server_flags {
     const char *model;
     int64_t ctx, tokens, threads, slots, queue, max_connections;
@@ -20,6 +22,8 @@ typedef struct ds4_server_flags {
     bool cors;
     const char *cors_origin; /* comma-separated origins, or "*" */
     int64_t keepalive, drain, output_kb;
+    int log_level; /* a ds4_log_level */
+    int log_format;
 } ds4_server_flags;
 
 extern const ds4_program ds4_server_program;

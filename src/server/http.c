@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -42,6 +43,8 @@ typedef struct connection {
     ds4_http_reply *reply;
     ds4_http_reply_state answer;
     size_t discarded;
+    bool has_head; /* `head` was read */
+    double accepted;
 } connection;
 
 struct ds4_http {
@@ -58,6 +61,23 @@ struct ds4_http {
     uint16_t port;
 };
 
+static double now_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void tell_end(const connection *c, bool complete) {
+    const ds4_http *http = c->http;
+    if (http->handlers.ended == NULL || (!c->has_head && !c->answer.started)) return;
+    ds4_http_summary summary = {.head = c->has_head ? &c->head : NULL,
+                                .reply = c->reply,
+                                .status = c->answer.status,
+                                .complete = complete,
+                                .seconds = now_seconds() - c->accepted};
+    http->handlers.ended(http->handlers.context, &summary);
+}
+
 static void start_timer(connection *c, unsigned seconds) {
     struct timeval delay = {.tv_sec = (time_t)seconds};
     evtimer_add(c->timer, &delay);
@@ -71,7 +91,10 @@ static void connection_free(connection *c, bool complete) {
         http->connections = c->next;
     if (c->next != NULL) c->next->previous = c->previous;
     http->n_connections--;
-    if (c->state == LINGERING) http->n_lingering--;
+    if (c->state == LINGERING)
+        http->n_lingering--;
+    else
+        tell_end(c, complete);
     http->body_bytes -= c->body.n;
     if (c->timer != NULL) event_free(c->timer);
     if (c->peek != NULL) event_free(c->peek);
@@ -91,6 +114,7 @@ static void connection_free(connection *c, bool complete) {
  * bytes do not make the kernel reset the connection before the client has read its answer. */
 static void linger(connection *c) {
     shutdown(bufferevent_getfd(c->socket), SHUT_WR);
+    tell_end(c, true);
     c->state = LINGERING;
     c->http->n_lingering++;
     ds4_http_reply_detach(c->reply, true);
@@ -264,6 +288,7 @@ static void read_head(connection *c) {
         refuse(c, refusal.status, refusal.reason);
         return;
     }
+    c->has_head = true;
     if (c->head.method == DS4_HTTP_HEAD) ds4_http_reply_set_head_only(c->reply);
     if (!http->handlers.admit(http->handlers.context, &c->head, c->reply)) {
         begin_answering(c);
@@ -335,6 +360,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     int send_bytes = SOCKET_SEND_BYTES;
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof send_bytes);
     c->http = http;
+    c->accepted = now_seconds();
     c->next = http->connections;
     if (c->next != NULL) c->next->previous = c;
     http->connections = c;
@@ -348,6 +374,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
         connection_free(c, false);
         return;
     }
+    if (http->handlers.begun != NULL) http->handlers.begun(http->handlers.context, c->reply);
     bufferevent_setcb(c->socket, on_read, on_written, on_socket_event, c);
     bufferevent_setwatermark(c->socket, EV_WRITE, http->options.output_limit / 4, 0);
     struct timeval stuck = {.tv_sec = (time_t)http->options.write_seconds};

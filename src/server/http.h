@@ -32,13 +32,26 @@ typedef struct ds4_http_options {
     size_t output_limit; /* bytes waiting for a client beyond which its stream counts as stalled */
 } ds4_http_options;
 
+/* What became of a request. Borrowed for the call. */
+typedef struct ds4_http_summary {
+    const ds4_http_head *head; /* NULL: there was no head that could be read */
+    const ds4_http_reply *reply;
+    int status;     /* of the answer; 0: none was sent */
+    bool complete;  /* the whole answer was handed to the kernel */
+    double seconds; /* since the connection was accepted */
+} ds4_http_summary;
+
 typedef struct ds4_http_handlers {
+    /* A connection was accepted: `reply` may be given its id. May be NULL. */
+    void (*begun)(void *context, ds4_http_reply *reply);
     /* True: go on and read the body. False: `reply` was answered. */
     bool (*admit)(void *context, const ds4_http_head *head, ds4_http_reply *reply);
     /* `body` may be taken over (ds4_strbuf_take or a struct copy followed by zeroing). */
     void (*handle)(void *context, const ds4_http_head *head, ds4_strbuf *body,
                    ds4_http_reply *reply);
     void (*refuse)(void *context, ds4_http_refusal refusal, ds4_http_reply *reply);
+    /* Once for every connection that asked for something. May be NULL. */
+    void (*ended)(void *context, const ds4_http_summary *summary);
     void *context;
 } ds4_http_handlers;
 

@@ -1,6 +1,7 @@
 #include "server/http_reply.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -23,6 +24,8 @@ struct ds4_http_reply {
     ds4_strbuf bytes;
     ds4_strbuf headers;
     size_t output_limit, unsent;
+    char id[40];
+    int status;
     bool head_only, started, streaming, finished, gone, stalled;
     bool watched;
     ds4_http_watcher watcher;
@@ -144,6 +147,14 @@ void ds4_http_reply_set_head_only(ds4_http_reply *reply) {
     reply->head_only = true;
 }
 
+void ds4_http_reply_set_id(ds4_http_reply *reply, const char *id) {
+    snprintf(reply->id, sizeof reply->id, "%s", id);
+}
+
+const char *ds4_http_reply_id(const ds4_http_reply *reply) {
+    return reply->id;
+}
+
 void ds4_http_reply_set_headers(ds4_http_reply *reply, const char *lines) {
     ds4_strbuf_clear(&reply->headers);
     ds4_strbuf_puts(&reply->headers, lines);
@@ -215,8 +226,10 @@ static void append_date(ds4_strbuf *head) {
 }
 
 /* With the lock held. */
-static void append_head_end(ds4_http_reply *reply, const char *headers) {
+static void append_head_end(ds4_http_reply *reply, int status, const char *headers) {
+    reply->status = status;
     append_date(&reply->bytes);
+    if (reply->id[0] != '\0') ds4_strbuf_printf(&reply->bytes, "x-request-id: %s\r\n", reply->id);
     if (reply->headers.n > 0)
         ds4_strbuf_append(&reply->bytes, reply->headers.data, reply->headers.n);
     if (headers != NULL) ds4_strbuf_puts(&reply->bytes, headers);
@@ -233,7 +246,7 @@ void ds4_http_reply_send(ds4_http_reply *reply, int status, const char *headers,
                           ds4_http_status_text(status), content_type != NULL ? n : 0);
         if (content_type != NULL)
             ds4_strbuf_printf(&reply->bytes, "Content-Type: %s\r\n", content_type);
-        append_head_end(reply, headers);
+        append_head_end(reply, status, headers);
         if (content_type != NULL && !reply->head_only) ds4_strbuf_append(&reply->bytes, body, n);
         reply->finished = true;
     }
@@ -249,7 +262,7 @@ void ds4_http_reply_start_stream(ds4_http_reply *reply) {
                                        "Content-Type: text/event-stream\r\n"
                                        "Cache-Control: no-cache\r\n"
                                        "X-Accel-Buffering: no\r\n");
-        append_head_end(reply, NULL);
+        append_head_end(reply, 200, NULL);
         reply->streaming = true;
     }
     pthread_mutex_unlock(&reply->mutex);
@@ -324,7 +337,7 @@ ds4_http_reply_state ds4_http_reply_fetch(ds4_http_reply *reply, ds4_strbuf *byt
     *bytes = reply->bytes;
     reply->bytes = swapped;
     reply->unsent += bytes->n;
-    ds4_http_reply_state state = {reply->started, reply->streaming, reply->finished};
+    ds4_http_reply_state state = {reply->started, reply->streaming, reply->finished, reply->status};
     pthread_mutex_unlock(&reply->mutex);
     return state;
 }

@@ -59,6 +59,9 @@ bool ds4_http_reply_gone(const ds4_http_reply *reply);
 /* More bytes wait for the client than the output limit allows. */
 bool ds4_http_reply_stalled(const ds4_http_reply *reply);
 
+/* Tells the request apart in logs and in the x-request-id header; lives as long as the reply. */
+const char *ds4_http_reply_id(const ds4_http_reply *reply);
+
 const char *ds4_http_status_text(int status);
 
 /* ---- the connection's side (event thread) ---- */
@@ -76,11 +79,14 @@ ds4_http_reply *ds4_http_mailbox_take(ds4_http_mailbox *mailbox, void **owner);
 /* NULL when out of memory. `owner` is handed back by ds4_http_mailbox_take. */
 ds4_http_reply *ds4_http_reply_create(ds4_http_mailbox *mailbox, size_t output_limit, void *owner);
 void ds4_http_reply_set_head_only(ds4_http_reply *reply); /* the request was HEAD */
+/* At most 39 bytes; before anything is answered. */
+void ds4_http_reply_set_id(ds4_http_reply *reply, const char *id);
 /* Header lines for every response of this request (CORS); copied. */
 void ds4_http_reply_set_headers(ds4_http_reply *reply, const char *lines);
 
 typedef struct ds4_http_reply_state {
     bool started, streaming, finished;
+    int status; /* 0 before it started */
 } ds4_http_reply_state;
 
 /* Moves the waiting bytes into `bytes` (cleared first). */

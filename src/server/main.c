@@ -34,12 +34,6 @@ typedef struct server {
     char api_key[API_KEY_BYTES];
 } server;
 
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- stopping ---- */
 
 static void join_loader(server *s) {
@@ -50,7 +44,7 @@ static void join_loader(server *s) {
 
 static void start_draining(server *s) {
     s->stopping = true;
-    s->drain_deadline = now_seconds() + (double)s->flags.drain + DRAIN_GRACE_SECONDS;
+    s->drain_deadline = ds4_app_now() + (double)s->flags.drain + DRAIN_GRACE_SECONDS;
     atomic_store(&s->app.load_cancelled, true);
     ds4_app_set_state(&s->app, DS4_APP_STOPPING);
     ds4_http_stop_listening(s->app.http);
@@ -64,7 +58,7 @@ static void on_drain_poll(evutil_socket_t fd, short what, void *context) {
     (void)fd, (void)what;
     server *s = context;
     bool empty = !s->loader_runs && ds4_http_connection_count(s->app.http) == 0;
-    if (empty || now_seconds() >= s->drain_deadline) event_base_loopbreak(s->base);
+    if (empty || ds4_app_now() >= s->drain_deadline) event_base_loopbreak(s->base);
 }
 
 static void on_signal(evutil_socket_t number, short what, void *context) {
@@ -210,12 +204,17 @@ static void stop(server *s) {
     if (s->app.random_fd >= 0) close(s->app.random_fd);
     pthread_cond_destroy(&s->app.changed);
     pthread_mutex_destroy(&s->app.mutex);
+    ds4_metrics_destroy(&s->app.metrics);
 }
 
 static int serve(server *s) {
     ds4_error error = {0};
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigaction(SIGPIPE, &ignore, NULL);
+    s->log.json = s->flags.log_format == DS4_LOG_FORMAT_JSON;
+    s->log.level = (ds4_log_level)s->flags.log_level;
+    s->app.started = ds4_app_now();
+    ds4_metrics_init(&s->app.metrics);
     pthread_mutex_init(&s->app.mutex, NULL);
     pthread_cond_init(&s->app.changed, NULL);
     bool failed = start(s, &error) != DS4_OK;

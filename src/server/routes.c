@@ -1,4 +1,5 @@
 /* Who may ask (Host, Origin, key), what there is to ask for, and what the HTTP parser refuses. */
+#include <stdio.h>
 #include <string.h>
 
 #include "server/api_error.h"
@@ -6,8 +7,7 @@
 
 typedef enum route_kind {
     ROUTE_NONE,
-    ROUTE_HEALTH,
-    ROUTE_MODELS,
+    ROUTE_SHOW, /* GET, answered at once by the event thread */
     ROUTE_MODEL,
     ROUTE_TASK, /* POST with a JSON body, answered by a worker */
 } route_kind;
@@ -16,19 +16,25 @@ typedef enum route_kind {
 typedef struct route {
     const char *path;
     route_kind kind;
-    ds4_task_fn run;       /* ROUTE_TASK */
-    ds4_error_shape shape; /* of its error bodies */
+    void (*show)(ds4_app *app, ds4_http_reply *reply); /* ROUTE_SHOW */
+    ds4_task_fn run;                                   /* ROUTE_TASK */
+    ds4_error_shape shape;                             /* of its error bodies */
+    bool open;                                         /* needs no key */
 } route;
 
 static const route routes[] = {
-    {"/health", ROUTE_HEALTH, NULL, DS4_ERROR_OPENAI},
-    {"/v1/health", ROUTE_HEALTH, NULL, DS4_ERROR_OPENAI},
-    {"/v1/models", ROUTE_MODELS, NULL, DS4_ERROR_OPENAI},
-    {"/v1/chat/completions", ROUTE_TASK, ds4_api_chat, DS4_ERROR_OPENAI},
-    {"/v1/completions", ROUTE_TASK, ds4_api_completions, DS4_ERROR_OPENAI},
+    {"/health", ROUTE_SHOW, .show = ds4_api_health, .open = true},
+    {"/v1/health", ROUTE_SHOW, .show = ds4_api_health, .open = true},
+    {"/v1/status", ROUTE_SHOW, .show = ds4_api_status},
+    {"/metrics", ROUTE_SHOW, .show = ds4_api_metrics},
+    {"/v1/models", ROUTE_SHOW, .show = ds4_api_models_list},
+    {"/v1/chat/completions", ROUTE_TASK, .run = ds4_api_chat},
+    {"/v1/completions", ROUTE_TASK, .run = ds4_api_completions},
 };
-static const route model_route = {"/v1/models/ID", ROUTE_MODEL, NULL, DS4_ERROR_OPENAI};
-static const route no_route = {"", ROUTE_NONE, NULL, DS4_ERROR_OPENAI};
+static const route model_route = {.path = "/v1/models/ID", .kind = ROUTE_MODEL};
+static const route no_route = {.path = "other", .kind = ROUTE_NONE};
+
+enum { STATUS_CLIENT_LEFT = 499 }; /* nobody gets it: for logs and metrics */
 
 static const char model_prefix[] = "/v1/models/";
 
@@ -157,7 +163,7 @@ static bool is_json(ds4_http_text type) {
     return ds4_http_text_equals_nocase(type, "application/json");
 }
 
-static bool check_caller(ds4_app *app, const ds4_http_head *head, route_kind target,
+static bool check_caller(ds4_app *app, const ds4_http_head *head, bool open,
                          ds4_http_reply *reply) {
     if (!host_is_allowed(app, head))
         return turn_away(reply, 403, "this Host name is not served (see --allowed-host)", NULL);
@@ -169,7 +175,7 @@ static bool check_caller(ds4_app *app, const ds4_http_head *head, route_kind tar
         if (head->method == DS4_HTTP_POST && !is_json(head->content_type))
             return turn_away(reply, 415, "the Content-Type must be application/json", NULL);
     }
-    if (target != ROUTE_HEALTH && !has_key(app, head))
+    if (!open && !has_key(app, head))
         return turn_away(reply, 401, "a valid API key is needed", "WWW-Authenticate: Bearer\r\n");
     return true;
 }
@@ -185,7 +191,7 @@ static bool admit(void *context, const ds4_http_head *head, ds4_http_reply *repl
         ds4_http_reply_send(reply, 204, "Allow: GET, HEAD, POST, OPTIONS\r\n", NULL, NULL, 0);
         return false;
     }
-    if (!check_caller(app, head, target, reply)) return false;
+    if (!check_caller(app, head, found->open, reply)) return false;
     if (target == ROUTE_NONE) return turn_away(reply, 404, "unknown endpoint", NULL);
     if (target == ROUTE_TASK) {
         if (head->method != DS4_HTTP_POST)
@@ -210,11 +216,8 @@ static void handle(void *context, const ds4_http_head *head, ds4_strbuf *body,
     ds4_app *app = context;
     const route *found = find_route(head->path);
     switch (found->kind) {
-    case ROUTE_HEALTH:
-        ds4_api_health(app, reply);
-        break;
-    case ROUTE_MODELS:
-        ds4_api_models_list(app, reply);
+    case ROUTE_SHOW:
+        found->show(app, reply);
         break;
     case ROUTE_MODEL: {
         size_t n = sizeof model_prefix - 1;
@@ -236,4 +239,29 @@ static void refuse(void *context, ds4_http_refusal refusal, ds4_http_reply *repl
     turn_away(reply, refusal.status, refusal.reason, headers);
 }
 
-const ds4_http_handlers ds4_routes = {.admit = admit, .handle = handle, .refuse = refuse};
+static void begun(void *context, ds4_http_reply *reply) {
+    ds4_app *app = context;
+    char id[40];
+    unsigned long long count = atomic_fetch_add(&app->n_connections, 1) + 1;
+    snprintf(id, sizeof id, "req_%08x%08llx", (unsigned)app->nonce, count);
+    ds4_http_reply_set_id(reply, id);
+}
+
+static void ended(void *context, const ds4_http_summary *summary) {
+    static const char *const methods[] = {"GET", "HEAD", "POST", "OPTIONS", "other"};
+    ds4_app *app = context;
+    const char *name = "malformed", *method = "-";
+    if (summary->head != NULL) {
+        name = find_route(summary->head->path)->path;
+        method = methods[summary->head->method];
+    }
+    int status = summary->complete && summary->status != 0 ? summary->status : STATUS_CLIENT_LEFT;
+    ds4_metrics_count_request(&app->metrics, name, status);
+    /* The scheduler tells about answers; this is for those who look for a fault. */
+    ds4_log_kind kind = status >= 500 && status != 503 ? DS4_LOG_WARNING : DS4_LOG_DEBUG;
+    ds4_log_request(app->log, kind, ds4_http_reply_id(summary->reply), "%s %s %d %.1f ms", method,
+                    name, status, 1e3 * summary->seconds);
+}
+
+const ds4_http_handlers ds4_routes = {
+    .begun = begun, .admit = admit, .handle = handle, .refuse = refuse, .ended = ended};
