@@ -27,14 +27,14 @@ official_test(make COMMAND ${DS4_PYTHON} ${script} make ${CMAKE_CURRENT_SOURCE_D
                            ${official}/fp8/model-0731)
 official_test(dequantize AFTER make COMMAND ${DS4_PYTHON} ${script} dequantize ${official}/fp8/model-0731
                                             ${official}/f32/model-0731)
-official_test(convert AFTER make COMMAND ds4-gguf convert ${official}/fp8/model-0731 --no-tokenizer --recipe f32
+official_test(convert AFTER make COMMAND ds4-gguf convert ${official}/fp8/model-0731 --no-tokenizer --recipe f32 --force
                                          -o ${CMAKE_CURRENT_BINARY_DIR}/official-f32.gguf)
 official_test(convert-dequantized AFTER dequantize COMMAND ds4-gguf convert ${official}/f32/model-0731 --no-tokenizer
-                                                           --recipe f32 -o ${official}/dequantized.gguf)
+                                                           --recipe f32 --force -o ${official}/dequantized.gguf)
 official_test(equal-bytes AFTER convert convert-dequantized
               COMMAND ${CMAKE_COMMAND} -E compare_files ${CMAKE_CURRENT_BINARY_DIR}/official-f32.gguf
                       ${official}/dequantized.gguf)
 # FP4 experts survive MXFP4 without loss.
 official_test(convert-mxfp4 AFTER make COMMAND ds4-gguf convert ${official}/fp8/model-0731 --no-tokenizer --recipe f32
-                                               --type *_exps.weight=mxfp4
+                                               --type *_exps.weight=mxfp4 --force
                                                -o ${CMAKE_CURRENT_BINARY_DIR}/official-mxfp4.gguf)

@@ -17,21 +17,14 @@
 
 typedef struct settings {
     ds4_transcode_settings common;
-    const char *output, *label;
+    const char *label;
     ds4_option_list ignore;
     bool no_tokenizer, allow_nan;
 } settings;
 
 static const ds4_option options[] = {
-    {.group = "Conversion",
-     .names = "--output -o",
-     .kind = DS4_OPTION_STRING,
-     .argument = "OUT.gguf",
-     .offset = offsetof(settings, output),
-     .help = "file to write (required)"},
     DS4_TRANSCODE_OPTIONS(settings, common),
-    {.group = "Checkpoint",
-     .names = "--label",
+    {.names = "--label",
      .kind = DS4_OPTION_STRING,
      .argument = "TEXT",
      .offset = offsetof(settings, label),
@@ -141,13 +134,11 @@ static ds4_status write_file(conversion *c, ds4_error *error) {
     ds4_strbuf name = {0};
     uint64_t origin = ds4_safetensors_identity(c->checkpoint.tensors);
     origin = XXH64(&c->settings->allow_nan, sizeof c->settings->allow_nan, origin);
-    const ds4_transcode_options chosen =
-        ds4_transcode_options_of(&c->settings->common, c->settings->output);
+    const ds4_transcode_options chosen = ds4_transcode_options_of(&c->settings->common);
     ds4_status status = ds4_transcode_create(&chosen, &c->plan, c->checkpoint.sources,
                                              c->shape.n_experts, origin, &transcode, error);
     if (status == DS4_OK)
-        status =
-            ds4_gguf_writer_create(c->settings->output, DS4_GGUF_PAGE_ALIGNMENT, &writer, error);
+        status = ds4_gguf_writer_create(chosen.output, DS4_GGUF_PAGE_ALIGNMENT, &writer, error);
     if (status != DS4_OK) goto done;
     base_name(c->directory, &name);
     if (name.failed) {
@@ -192,7 +183,7 @@ int ds4_tool_convert(int argc, char **argv) {
     ds4_error error = {0};
     int exit_status = EXIT_OK;
     if (ds4_tool_parse(&program, argc, argv, &s, &parsed, &exit_status)) {
-        if (s.output == NULL && !s.common.dry_run)
+        if (s.common.output == NULL && !s.common.dry_run)
             exit_status = ds4_tool_misused(&program, "missing -o OUT.gguf");
         else if (ds4_options_origin(&program, &parsed, "--recipe") == DS4_ORIGIN_NONE)
             exit_status = ds4_tool_misused(&program, "missing --recipe");

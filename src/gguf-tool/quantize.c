@@ -27,19 +27,19 @@ static const ds4_option options[] = {
 static const ds4_program program = {
     .name = "ds4-gguf quantize",
     .summary = "the same model with other types",
-    .operands = "IN.gguf OUT.gguf",
+    .operands = "IN.gguf [OUT.gguf]",
     .description = "Metadata and the order of tensors stay as they are in IN.gguf; tensors whose "
                    "type does not "
                    "change are copied byte by byte. Recipes are those of ds4-gguf convert.\n\n"
                    "Interrupted, the same command goes on with the first unfinished tensor.",
     DS4_PROGRAM_OPTIONS(options),
     .min_operands = 1,
-    .max_operands = 2,
+    .max_operands = 2, /* the second: the same as --output */
 };
 
 typedef struct quantization {
     const settings *settings;
-    const char *input, *output;
+    const char *input;
     ds4_gguf *gguf;
     ds4_source_file file;
     ds4_plan plan;
@@ -132,11 +132,11 @@ static ds4_status write_file(quantization *q, ds4_error *error) {
     ds4_transcode *transcode = NULL;
     const uint64_t numbers[2] = {q->file.n_bytes, (uint64_t)q->file.modified};
     uint64_t origin = XXH64(numbers, sizeof numbers, XXH64(q->input, strlen(q->input), 0));
-    const ds4_transcode_options chosen = ds4_transcode_options_of(&q->settings->common, q->output);
+    const ds4_transcode_options chosen = ds4_transcode_options_of(&q->settings->common);
     ds4_status status = ds4_transcode_create(&chosen, &q->plan, q->sources, q->n_experts, origin,
                                              &transcode, error);
     if (status == DS4_OK)
-        status = ds4_gguf_writer_create(q->output, DS4_GGUF_PAGE_ALIGNMENT, &writer, error);
+        status = ds4_gguf_writer_create(chosen.output, DS4_GGUF_PAGE_ALIGNMENT, &writer, error);
     if (status == DS4_OK) {
         declare(q, transcode, writer);
         status = ds4_transcode_write(transcode, writer, error);
@@ -166,16 +166,14 @@ static ds4_status quantize(quantization *q, ds4_error *error) {
 }
 
 static int run(const settings *s, const ds4_options_parsed *parsed) {
-    quantization q = {.settings = s,
-                      .input = parsed->operands[0],
-                      .output = parsed->n_operands > 1 ? parsed->operands[1] : NULL,
-                      .file = {.fd = -1}};
+    quantization q = {.settings = s, .input = parsed->operands[0], .file = {.fd = -1}};
     ds4_error error = {0};
-    if (q.output == NULL && !s->common.dry_run)
-        return ds4_tool_misused(&program, "missing OUT.gguf");
+    const char *output = s->common.output;
+    if (output == NULL && !s->common.dry_run)
+        return ds4_tool_misused(&program, "missing -o OUT.gguf");
     if (ds4_options_origin(&program, parsed, "--recipe") == DS4_ORIGIN_NONE)
         return ds4_tool_misused(&program, "missing --recipe");
-    if (q.output != NULL && strcmp(q.input, q.output) == 0)
+    if (output != NULL && strcmp(q.input, output) == 0)
         return ds4_tool_misused(&program, "IN.gguf and OUT.gguf are the same file");
     ds4_status status = quantize(&q, &error);
     for (size_t i = 0; q.sources != NULL && i < q.plan.n; i++) free(q.sources[i]);
@@ -190,8 +188,12 @@ int ds4_tool_quantize(int argc, char **argv) {
     settings s = {0};
     ds4_options_parsed parsed;
     int exit_status = EXIT_OK;
-    if (ds4_tool_parse(&program, argc, argv, &s, &parsed, &exit_status))
-        exit_status = run(&s, &parsed);
+    if (ds4_tool_parse(&program, argc, argv, &s, &parsed, &exit_status)) {
+        if (parsed.n_operands == 2 && s.common.output != NULL)
+            exit_status = ds4_tool_misused(&program, "OUT.gguf is given twice");
+        if (parsed.n_operands == 2) s.common.output = parsed.operands[1];
+        if (exit_status == EXIT_OK) exit_status = run(&s, &parsed);
+    }
     ds4_options_free(&parsed);
     return exit_status;
 }

@@ -4,6 +4,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
 
 bool ds4_tool_parse(const ds4_program *program, int argc, char **argv, void *values,
                     ds4_options_parsed *parsed, int *exit_status) {
@@ -70,6 +73,11 @@ int ds4_tool_misused(const ds4_program *program, const char *message) {
 int ds4_tool_failed(const ds4_program *program, const ds4_error *error) {
     fprintf(stderr, "%s: %s\n", program->name, error->message);
     return EXIT_FAILED;
+}
+
+ds4_status ds4_tool_check_output(const char *path, bool force, ds4_error *error) {
+    if (force || access(path, F_OK) != 0) return DS4_OK;
+    return ds4_fail(error, DS4_INVALID_ARGUMENT, "'%s' exists; --force replaces it", path);
 }
 
 const char *ds4_tool_size(uint64_t n_bytes, char text[64]) {

@@ -36,6 +36,9 @@ bool ds4_tool_parse(const ds4_program *program, int argc, char **argv, void *val
 int ds4_tool_misused(const ds4_program *program, const char *message);
 int ds4_tool_failed(const ds4_program *program, const ds4_error *error);
 
+/* INVALID_ARGUMENT when `path` exists and may not be replaced. */
+ds4_status ds4_tool_check_output(const char *path, bool force, ds4_error *error);
+
 /* "1234567 bytes (1.2 MB)", into a caller's buffer. */
 const char *ds4_tool_size(uint64_t n_bytes, char text[64]);
 

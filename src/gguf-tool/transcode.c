@@ -231,7 +231,8 @@ ds4_status ds4_transcode_create(const ds4_transcode_options *options, const ds4_
                          .sources = sources,
                          .n_experts = n_experts,
                          .run = XXH64(&options->refit, sizeof options->refit, origin)};
-    ds4_status status = ds4_quantizer_create(&quantizer, &t->quantizer, error);
+    ds4_status status = ds4_tool_check_output(options->output, options->force, error);
+    if (status == DS4_OK) status = ds4_quantizer_create(&quantizer, &t->quantizer, error);
     if (status == DS4_OK) status = create_workers(t, error);
     if (status == DS4_OK && options->imatrix != NULL) {
         status = ds4_imatrix_open(options->imatrix, &t->imatrix, error);

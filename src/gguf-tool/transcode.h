@@ -13,6 +13,7 @@ typedef struct ds4_transcode_options {
     bool imatrix_strict; /* a matrix that would use an importance must have one */
     bool refit;
     bool restart; /* forget what an interrupted run left */
+    bool force;   /* replace a file of the final name */
     uint32_t n_threads;
 } ds4_transcode_options;
 

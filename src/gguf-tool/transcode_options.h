@@ -6,31 +6,41 @@
 #include "gguf-tool/transcode.h"
 
 typedef struct ds4_transcode_settings {
+    const char *output;
     int recipe;
     ds4_option_list types;
     const char *imatrix;
-    bool imatrix_strict, refit, dry_run, restart;
+    bool imatrix_strict, refit, dry_run, restart, force;
     int64_t threads;
 } ds4_transcode_settings;
 
-static inline ds4_transcode_options ds4_transcode_options_of(const ds4_transcode_settings *s,
-                                                             const char *output) {
-    return (ds4_transcode_options){.output = output,
+static inline ds4_transcode_options ds4_transcode_options_of(const ds4_transcode_settings *s) {
+    return (ds4_transcode_options){.output = s->output,
                                    .imatrix = s->imatrix,
                                    .imatrix_strict = s->imatrix_strict,
                                    .refit = s->refit,
                                    .restart = s->restart,
+                                   .force = s->force,
                                    .n_threads = (uint32_t)s->threads};
 }
 
 /* Entries of an option table; `member` of the struct `type` is a ds4_transcode_settings. */
 #define DS4_TRANSCODE_OPTIONS(type, member)                                                        \
-    {.names = "--recipe",                                                                          \
-     .kind = DS4_OPTION_CHOICE,                                                                    \
-     .argument = "NAME",                                                                           \
-     .choices = DS4_RECIPE_CHOICES,                                                                \
-     .offset = offsetof(type, member.recipe),                                                      \
-     .help = "types of all tensors (required)"},                                                   \
+    {.names = "--output -o",                                                                       \
+     .kind = DS4_OPTION_STRING,                                                                    \
+     .argument = "OUT.gguf",                                                                       \
+     .offset = offsetof(type, member.output),                                                      \
+     .help = "file to write (required)"},                                                          \
+        {.names = "--force -f",                                                                    \
+         .kind = DS4_OPTION_FLAG,                                                                  \
+         .offset = offsetof(type, member.force),                                                   \
+         .help = "replace OUT.gguf when it exists"},                                               \
+        {.names = "--recipe",                                                                      \
+         .kind = DS4_OPTION_CHOICE,                                                                \
+         .argument = "NAME",                                                                       \
+         .choices = DS4_RECIPE_CHOICES,                                                            \
+         .offset = offsetof(type, member.recipe),                                                  \
+         .help = "types of all tensors (required)"},                                               \
         {.names = "--type",                                                                        \
          .kind = DS4_OPTION_LIST,                                                                  \
          .argument = "PATTERN=TYPE",                                                               \

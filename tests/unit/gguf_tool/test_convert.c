@@ -17,8 +17,9 @@
 static int convert(const char *directory, const char *type, const char *output) {
     char *argv[] = {
         "convert", (char *)(uintptr_t)directory, "--recipe",       (char *)(uintptr_t)type,
-        "-o",      (char *)(uintptr_t)output,    "--no-tokenizer", NULL};
-    return ds4_tool_convert(7, argv);
+        "-o",      (char *)(uintptr_t)output,    "--no-tokenizer", "--force",
+        NULL};
+    return ds4_tool_convert(8, argv);
 }
 
 /* The names of one layer: in the checkpoint, in the file. Written down once more, apart from the
@@ -367,8 +368,9 @@ static int convert_with_rules(const char *rules, const char *output) {
                     (char *)(uintptr_t)rules,
                     "--type",
                     "output.weight=f32",
+                    "--force",
                     NULL};
-    return ds4_tool_convert(11, argv);
+    return ds4_tool_convert(12, argv);
 }
 
 static void test_types_by_name(void **state) {
