@@ -121,8 +121,7 @@ ds4_status ds4_body_raw(ds4_body_reader *b, ds4_json_value value, ds4_text *text
 
 /* ---- content ---- */
 
-/* Appends one part of a content array to the scratch text. */
-static ds4_status append_part(ds4_body_reader *b, const char *param, ds4_json_value part) {
+ds4_status ds4_body_append_part(ds4_body_reader *b, const char *param, ds4_json_value part) {
     static const char *const text_types[] = {"text", "input_text", "output_text", "summary_text",
                                              "reasoning_text"};
     if (part.type == DS4_JSON_STRING) {
@@ -160,7 +159,7 @@ static ds4_status append_part(ds4_body_reader *b, const char *param, ds4_json_va
 
 ds4_status ds4_body_append_content(ds4_body_reader *b, const char *param, ds4_json_value value) {
     if (value.type == DS4_JSON_NULL) return DS4_OK;
-    if (value.type == DS4_JSON_STRING) return append_part(b, param, value);
+    if (value.type == DS4_JSON_STRING) return ds4_body_append_part(b, param, value);
     if (value.type != DS4_JSON_ARRAY)
         return ds4_body_wrong_type(b, param, "a string, an array or null", value);
     ds4_json_cursor cursor = ds4_json_enter(value);
@@ -168,7 +167,7 @@ ds4_status ds4_body_append_content(ds4_body_reader *b, const char *param, ds4_js
     for (size_t j = 0; ds4_json_next_element(&cursor, &part); j++) {
         ds4_param_path path;
         snprintf(path, sizeof path, "%.64s[%zu]", param, j);
-        ds4_status status = append_part(b, path, part);
+        ds4_status status = ds4_body_append_part(b, path, part);
         if (status != DS4_OK) return status;
     }
     return DS4_OK;
@@ -190,11 +189,14 @@ static const ds4_field *find_field(const ds4_field *const *tables, ds4_json_valu
     return NULL;
 }
 
-/* A client chose the name: only what can stand in a log line is remembered. */
-static void remember_ignored(ds4_body_reader *b, ds4_json_value key) {
+static void ignore(ds4_body_reader *b, const char *name, size_t n) {
     if (b->ignored.n > 400) return;
     if (b->ignored.n > 0) ds4_strbuf_puts(&b->ignored, ", ");
-    ds4_strbuf_append(&b->ignored, key.text + 1, key.n - 2 < 64 ? key.n - 2 : 64);
+    ds4_strbuf_append(&b->ignored, name, n < 64 ? n : 64);
+}
+
+void ds4_body_ignore(ds4_body_reader *b, const char *param) {
+    ignore(b, param, strlen(param));
 }
 
 static ds4_status read_members(ds4_body_reader *b, const ds4_field *const *tables,
@@ -204,13 +206,15 @@ static ds4_status read_members(ds4_body_reader *b, const ds4_field *const *table
     while (ds4_json_next_member(&cursor, &key, &value)) {
         if (value.type == DS4_JSON_NULL) continue;
         const ds4_field *field = find_field(tables, key);
-        if (field == NULL || field->read == NULL) {
-            remember_ignored(b, key);
-            continue;
-        }
+        if (field == NULL) ignore(b, key.text + 1, key.n - 2);
+        if (field == NULL || field->read == NULL) continue;
         ds4_status status = field->read(b, field->name, value);
         if (status != DS4_OK) return status;
     }
+    return DS4_OK;
+}
+
+static ds4_status keep_ignored(ds4_body_reader *b) {
     if (b->ignored.n == 0) return DS4_OK;
     b->request->ignored = ds4_chat_request_text(b->request, b->ignored.data, b->ignored.n);
     return b->request->ignored.data != NULL ? DS4_OK : ds4_body_no_memory(b);
@@ -233,6 +237,7 @@ ds4_status ds4_body_parse(const char *body, size_t n, const ds4_request_options 
     } else {
         status = read_members(&b, tables, value);
         if (status == DS4_OK) status = check(&b, value);
+        if (status == DS4_OK) status = keep_ignored(&b);
     }
     ds4_strbuf_free(&b.scratch);
     ds4_strbuf_free(&b.ignored);

@@ -27,7 +27,7 @@ typedef struct ds4_body_reader {
 typedef ds4_status ds4_field_fn(ds4_body_reader *b, const char *param, ds4_json_value value);
 typedef struct ds4_field {
     const char *name;
-    ds4_field_fn *read; /* NULL: known to have no bearing on the answer */
+    ds4_field_fn *read; /* NULL: `check` reads it */
 } ds4_field;
 
 /* Validates `body` and reads the members of the object that it must be, each by the first of the
@@ -67,8 +67,11 @@ ds4_status ds4_body_take_scratch(ds4_body_reader *b, ds4_text *text);
  * (images, files) are refused. */
 ds4_status ds4_body_content(ds4_body_reader *b, const char *param, ds4_json_value value,
                             ds4_text *text);
-/* The same into the scratch buffer, which is not cleared first. */
+/* The same, and one part of it, into the scratch buffer, which is not cleared first. */
 ds4_status ds4_body_append_content(ds4_body_reader *b, const char *param, ds4_json_value value);
+ds4_status ds4_body_append_part(ds4_body_reader *b, const char *param, ds4_json_value part);
+/* Remembers that `param` was passed over. */
+void ds4_body_ignore(ds4_body_reader *b, const char *param);
 
 /* ---- fields of several protocols (request_fields.c) ---- */
 ds4_field_fn ds4_field_model, ds4_field_max_tokens, ds4_field_temperature, ds4_field_top_p,
@@ -83,6 +86,8 @@ ds4_field_fn ds4_field_refused;
 void ds4_body_apply_model_name(ds4_body_reader *b);
 /* For generation: some turn of a user or a tool must wait for an answer. `param`: what to blame. */
 ds4_status ds4_body_check_turns(ds4_body_reader *b, const char *param);
+/* For generation: what the answer must be, by format or forced calls, can be enforced. */
+ds4_status ds4_body_check_constraints(ds4_body_reader *b, const char *format_param);
 
 /* ---- messages and tools (openai_messages.c) ---- */
 ds4_field_fn ds4_field_messages, ds4_field_tools, ds4_field_tool_choice;

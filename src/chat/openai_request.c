@@ -168,13 +168,7 @@ static ds4_status check_chat(ds4_body_reader *b, ds4_json_value body) {
     if (r->n_top_logprobs > 0 && !r->logprobs)
         return ds4_request_refuse(b->failure, DS4_FORMAT, "invalid_value", "top_logprobs",
                                   "top_logprobs needs logprobs: true");
-    if (r->format.kind != DS4_FORMAT_TEXT)
-        return ds4_body_unsupported(b, "response_format.type",
-                                    "only response_format of type text is supported");
-    if (r->tool_choice == DS4_TOOL_CHOICE_REQUIRED || r->tool_choice == DS4_TOOL_CHOICE_NAMED)
-        return ds4_body_unsupported(b, "tool_choice",
-                                    "a tool call cannot be forced: use \"auto\" or \"none\"");
-    return DS4_OK;
+    return ds4_body_check_constraints(b, "response_format.type");
 }
 
 ds4_status ds4_openai_request_parse(const char *body, size_t n, const ds4_request_options *options,
@@ -195,7 +189,7 @@ static ds4_status read_prompt(ds4_body_reader *b, const char *param, ds4_json_va
                                       param);
         if (first.type == DS4_JSON_NUMBER || first.type == DS4_JSON_ARRAY)
             return ds4_body_unsupported(b, param, "a prompt of token ids is not supported");
-        if (ds4_body_count(value) > 1) ds4_strbuf_puts(&b->ignored, "prompt[1...]");
+        if (ds4_body_count(value) > 1) ds4_body_ignore(b, "prompt[1...]");
     }
     if (first.type != DS4_JSON_STRING)
         return ds4_body_wrong_type(b, param, "a string or an array of strings", first);

@@ -94,11 +94,14 @@ void ds4_api_health(ds4_app *app, ds4_http_reply *reply);
 void ds4_api_status(ds4_app *app, ds4_http_reply *reply);
 void ds4_api_metrics(ds4_app *app, ds4_http_reply *reply);
 
-/* ---- api_chat.c, api_completions.c ---- */
+/* ---- api_chat.c, api_completions.c, api_anthropic.c ---- */
 
 /* Parses, renders and submits one request. Workers' tasks: the app is READY. */
 void ds4_api_chat(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
 void ds4_api_completions(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
+void ds4_api_messages(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
+/* Counts the prompt's tokens; nothing is submitted. */
+void ds4_api_count_tokens(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
 
 /* ---- workers.c ---- */
 

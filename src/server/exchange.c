@@ -292,6 +292,7 @@ static bool submit(ds4_exchange *x) {
         .sampling = x->request.sampling,
         .think_mode = x->prompt.think_mode,
     };
+    x->n_prompt = (uint32_t)x->ids.n;
     x->logprobs.tokenizer = ds4_model_get_tokenizer(x->app->model);
     ds4_sched_request request = {
         .prompt = x->ids.ids,

@@ -66,7 +66,8 @@ struct ds4_exchange {
 
     /* Engine thread only. */
     ds4_chat_result result; /* the whole message, also of a stream */
-    uint32_t n_cached;      /* known from `started` on */
+    uint32_t n_prompt;
+    uint32_t n_cached; /* known from `started` on */
     ds4_logprobs_out logprobs;
     ds4_tool_id *tool_ids; /* those given out in this message */
     size_t n_tool_ids;

@@ -22,6 +22,12 @@ typedef struct route {
     bool open;                                         /* needs no key */
 } route;
 
+/* A client of the Messages API looks whether anybody is there. */
+static void show_nothing(ds4_app *app, ds4_http_reply *reply) {
+    (void)app;
+    ds4_http_reply_send(reply, 200, NULL, "application/json", "{}\n", 3);
+}
+
 static const route routes[] = {
     {"/health", ROUTE_SHOW, .show = ds4_api_health, .open = true},
     {"/v1/health", ROUTE_SHOW, .show = ds4_api_health, .open = true},
@@ -30,6 +36,10 @@ static const route routes[] = {
     {"/v1/models", ROUTE_SHOW, .show = ds4_api_models_list},
     {"/v1/chat/completions", ROUTE_TASK, .run = ds4_api_chat},
     {"/v1/completions", ROUTE_TASK, .run = ds4_api_completions},
+    {"/v1/messages", ROUTE_TASK, .run = ds4_api_messages, .shape = DS4_ERROR_ANTHROPIC},
+    {"/v1/messages/count_tokens", ROUTE_TASK, .run = ds4_api_count_tokens,
+     .shape = DS4_ERROR_ANTHROPIC},
+    {"/api/hello", ROUTE_SHOW, .show = show_nothing, .open = true},
 };
 static const route model_route = {.path = "/v1/models/ID", .kind = ROUTE_MODEL};
 static const route no_route = {.path = "other", .kind = ROUTE_NONE};
