@@ -40,7 +40,7 @@ function calibration(file) {
 
 function quantise([recipe, with_], { gguf, out, imatrix }) {
   const file = path.join(out, `${[recipe, ...with_].join('-')}.gguf`);
-  run(gguf, ['quantize', ORIGINAL, '-o', file, '--recipe', recipe, '--force', ...(with_.includes('imatrix') ? ['--imatrix', imatrix] : []),
+  run(gguf, ['quantize', ORIGINAL, file, '--recipe', recipe, ...(with_.includes('imatrix') ? ['--imatrix', imatrix] : []),
     ...(with_.includes('refit') ? ['--refit'] : [])]);
   return file;
 }

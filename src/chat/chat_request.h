@@ -129,6 +129,23 @@ typedef struct ds4_responses_fields {
     size_t n_aliases;
 } ds4_responses_fields;
 
+/* Which rows of a request steering edits (docs/steering.md). */
+typedef enum ds4_steer_policy {
+    DS4_STEER_FINAL_ANSWER, /* visible prose of the answer */
+    DS4_STEER_DECODING,     /* everything that is sampled */
+    DS4_STEER_ALWAYS,       /* the prompt too */
+    DS4_STEER_OFF,
+} ds4_steer_policy;
+
+/* What a request asks of the server's dial; what it leaves open keeps the server's values. */
+typedef struct ds4_steering_wish {
+    bool given; /* the request speaks of steering at all */
+    bool has_ffn, has_attn, has_policy, has_mode;
+    float ffn, attn;
+    ds4_steer_policy policy;
+    bool additive; /* mode "add" instead of "project" */
+} ds4_steering_wish;
+
 typedef struct ds4_chat_request {
     ds4_text model; /* as the client named it; echoed in the answer */
     const ds4_chat_message *messages;
@@ -141,6 +158,7 @@ typedef struct ds4_chat_request {
     ds4_response_format format;
     ds4_think_controls think;
     ds4_sampling_request sampling;
+    ds4_steering_wish steering;
     int32_t max_tokens; /* most tokens to generate; 0 = not given */
     const ds4_text *stops;
     size_t n_stops;

@@ -299,8 +299,8 @@ ds4_output_phase ds4_parser_phase(const ds4_parser *p) {
     case DS4_STATE_THINKING:
         return DS4_PHASE_THINKING;
     case DS4_STATE_TEXT:
-        if (p->n_tag >= 2) return DS4_PHASE_DSML;
-        return p->saw_answer || p->n_tag == 1 ? DS4_PHASE_ANSWER : DS4_PHASE_ANSWER_START;
+        if (p->n_tag > 0) return DS4_PHASE_DSML;
+        return p->saw_answer ? DS4_PHASE_ANSWER : DS4_PHASE_ANSWER_START;
     case DS4_STATE_DONE:
         return DS4_PHASE_DONE;
     default:

@@ -110,7 +110,7 @@ typedef enum ds4_output_phase {
     DS4_PHASE_THINKING,
     DS4_PHASE_ANSWER_START, /* behind </think>, nothing but white space yet */
     DS4_PHASE_ANSWER,
-    DS4_PHASE_DSML, /* a tool block, or at least two bytes of what may become its first tag */
+    DS4_PHASE_DSML, /* a tool block, or a beginning of what may become its first tag */
     DS4_PHASE_DONE,
 } ds4_output_phase;
 ds4_output_phase ds4_parser_phase(const ds4_parser *parser);

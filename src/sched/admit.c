@@ -118,6 +118,7 @@ bool ds4_sched_admit(ds4_sched *sched) {
     ds4_kv_prompt prompt = {
         .tokens = job->prompt,
         .n = job->n_prompt,
+        .dial = ds4_steering_identity(job->steering),
         .tokenizer = job->exact ? NULL : ds4_model_get_tokenizer(sched->model),
     };
     if (!ds4_kv_pool_take(sched->pool, &prompt, now, &job->lease)) {

@@ -87,6 +87,9 @@ ds4_status ds4_draw_token(ds4_draw *draw, const float *logits, bool greedy, int3
         if (draw->edit != NULL) logits = ds4_logit_edit_apply(draw->edit, logits);
         status = ds4_sampler_pick(draw->sampler, logits, &mask, token, error);
     }
-    if (status == DS4_OK && draw->edit != NULL) ds4_logit_edit_add_picked(draw->edit, *token);
     return status;
+}
+
+void ds4_draw_accept(ds4_draw *draw, int32_t token) {
+    if (draw->edit != NULL) ds4_logit_edit_add_picked(draw->edit, token);
 }

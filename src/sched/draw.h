@@ -28,9 +28,11 @@ void ds4_draw_destroy(ds4_draw *draw);
 /* What the repetition penalty counts besides the picked tokens. */
 void ds4_draw_add_prompt(ds4_draw *draw, const int32_t *tokens, size_t n);
 /* `greedy`: the likeliest token whatever the parameters say; no random number is used
- * up, and penalties and biases are left out: they would break the markup. Every token is counted.
- */
+ * up, and penalties and biases are left out: they would break the markup. Nothing is remembered of
+ * the token until it is accepted. */
 ds4_status ds4_draw_token(ds4_draw *draw, const float *logits, bool greedy, int32_t *token,
                           ds4_error *error);
+/* The token is part of the output: penalties count it. */
+void ds4_draw_accept(ds4_draw *draw, int32_t token);
 
 #endif

@@ -20,6 +20,13 @@ struct ds4_generation {
     uint32_t think_budget;
     ds4_sampled_token_fn token;
     uint32_t n_top;
+    ds4_steering steering;
+    ds4_steer_policy policy; /* OFF when the dial does nothing */
+    bool tools_active;
+    bool speaking;        /* a visible token was chosen */
+    bool again;           /* the next logits are those of the last token under the dial */
+    int32_t undial_token; /* then: what was chosen without it */
+    uint32_t steered_count;
 };
 
 ds4_sampling_request ds4_sampling_resolve(ds4_sampling_request asked, ds4_sampling_profile profile,
@@ -63,6 +70,10 @@ ds4_status ds4_generation_create(const ds4_generation_options *options, ds4_gene
     generation->token = options->token;
     generation->n_top = options->n_top_logprobs < DS4_MAX_TOP_LOGPROBS ? options->n_top_logprobs
                                                                        : DS4_MAX_TOP_LOGPROBS;
+    generation->steering = options->steering;
+    bool dialled = ds4_steering_identity(&generation->steering) != 0;
+    generation->policy = dialled ? options->steer_policy : DS4_STEER_OFF;
+    generation->tools_active = options->parser.tools_active;
     ds4_token_bias *biases = copy_biases(&options->sampling);
     if (biases == NULL) {
         ds4_generation_destroy(generation);
@@ -102,9 +113,13 @@ void ds4_generation_destroy(ds4_generation *generation) {
     free(generation);
 }
 
+static bool is_end(const ds4_generation *generation, int32_t id) {
+    return id == generation->end_ids[0] || id == generation->end_ids[1];
+}
+
 static void tell_token(const ds4_generation *generation, const float *logits, int32_t id,
                        ds4_token_string bytes, bool thinking) {
-    if (id == generation->end_ids[0] || id == generation->end_ids[1]) return;
+    if (is_end(generation, id)) return;
     ds4_logprob top[DS4_MAX_TOP_LOGPROBS];
     ds4_logprobs_top(logits, generation->n_vocab, top, generation->n_top);
     ds4_sampled_token token = {
@@ -118,22 +133,66 @@ static void tell_token(const ds4_generation *generation, const float *logits, in
     generation->token(generation->sink_context, &token);
 }
 
-ds4_status ds4_generation_next(ds4_generation *generation, const float *logits, bool *more,
-                               int32_t *token, ds4_error *error) {
-    ds4_parser *parser = generation->parser;
-    *more = false;
-    bool greedy = ds4_regime_is_greedy(ds4_parser_regime(parser));
-    bool thinking = ds4_parser_phase(parser) == DS4_PHASE_THINKING;
-    int32_t id;
-    bool spent = thinking && generation->think_budget > 0 && generation->think_end >= 0 &&
-                 generation->reasoning_count >= generation->think_budget;
+static bool begins_prose(const ds4_generation *generation, int32_t id) {
+    ds4_token_string bytes = ds4_tokenizer_token_bytes(generation->tokenizer, id);
+    return ds4_steer_begins_prose(bytes.data, bytes.n,
+                                  !ds4_tokenizer_is_ordinary(generation->tokenizer, id),
+                                  generation->tools_active);
+}
+
+/* The first visible token under the dial: drawn from those that are visible, by drawing until one
+ * comes. A distribution that hardly has any is not asked for ever: then it stays with what was
+ * chosen without the dial. */
+static ds4_status draw_first_word(ds4_generation *generation, const float *logits, int32_t *id,
+                                  ds4_error *error) {
+    enum { TRIES = 16 };
     ds4_status status = DS4_OK;
-    if (spent)
-        id = generation->think_end;
-    else
-        status = ds4_draw_token(generation->draw, logits, greedy, &id, error);
+    for (int i = 0; status == DS4_OK && i < TRIES; i++) {
+        status = ds4_draw_token(generation->draw, logits, false, id, error);
+        if (status == DS4_OK && begins_prose(generation, *id)) return DS4_OK;
+    }
+    *id = generation->undial_token;
+    return status;
+}
+
+/* *again: the token is not to be taken yet, see DS4_NEXT_AGAIN. */
+static ds4_status choose(ds4_generation *generation, const float *logits, ds4_output_phase phase,
+                         int32_t *id, bool *again, ds4_error *error) {
+    *again = false;
+    if (phase == DS4_PHASE_THINKING && generation->think_budget > 0 && generation->think_end >= 0 &&
+        generation->reasoning_count >= generation->think_budget) {
+        *id = generation->think_end;
+        return DS4_OK;
+    }
+    if (generation->again) {
+        generation->again = false;
+        return draw_first_word(generation, logits, id, error);
+    }
+    bool greedy = ds4_regime_is_greedy(ds4_parser_regime(generation->parser));
+    ds4_status status = ds4_draw_token(generation->draw, logits, greedy, id, error);
+    if (status == DS4_OK && generation->policy == DS4_STEER_FINAL_ANSWER && !generation->speaking &&
+        phase == DS4_PHASE_ANSWER_START && begins_prose(generation, *id)) {
+        generation->again = *again = generation->speaking = true;
+        generation->undial_token = *id;
+    }
+    return status;
+}
+
+ds4_status ds4_generation_next(ds4_generation *generation, const float *logits,
+                               ds4_generation_step *step, ds4_error *error) {
+    ds4_parser *parser = generation->parser;
+    ds4_output_phase phase = ds4_parser_phase(parser);
+    bool thinking = phase == DS4_PHASE_THINKING, again;
+    int32_t id;
+    *step = (ds4_generation_step){.next = DS4_NEXT_DONE};
+    ds4_status status = choose(generation, logits, phase, &id, &again, error);
     if (status != DS4_OK) return status;
-    if (id != generation->end_ids[0] && id != generation->end_ids[1]) {
+    if (again) {
+        *step = (ds4_generation_step){DS4_NEXT_AGAIN, -1, &generation->steering};
+        return DS4_OK;
+    }
+    ds4_draw_accept(generation->draw, id);
+    if (!is_end(generation, id)) {
         generation->count++;
         generation->reasoning_count += thinking;
     }
@@ -145,9 +204,20 @@ ds4_status ds4_generation_next(ds4_generation *generation, const float *logits, 
     if (ds4_parser_has_failed(parser)) return ds4_parser_finish(parser, DS4_FINISH_STOP, error);
     if (generation->count >= generation->max_tokens)
         return ds4_parser_finish(parser, DS4_FINISH_LENGTH, error);
-    *more = true;
-    *token = id;
+    ds4_output_phase after = ds4_parser_phase(parser);
+    if (after == DS4_PHASE_ANSWER) generation->speaking = true;
+    bool edits = ds4_steer_policy_edits(generation->policy, phase, after, generation->speaking);
+    generation->steered_count += edits;
+    *step = (ds4_generation_step){DS4_NEXT_TOKEN, id, edits ? &generation->steering : NULL};
     return DS4_OK;
+}
+
+const ds4_steering *ds4_generation_prompt_steering(const ds4_generation *generation) {
+    return ds4_steer_policy_edits_prompt(generation->policy) ? &generation->steering : NULL;
+}
+
+uint32_t ds4_generation_steered_count(const ds4_generation *generation) {
+    return generation->steered_count;
 }
 
 uint32_t ds4_generation_count(const ds4_generation *generation) {

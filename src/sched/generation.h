@@ -11,6 +11,7 @@
 #include "chat/parse.h"
 #include "sample/sampler.h"
 #include "sched/draw.h"
+#include "sched/steer_policy.h"
 
 #define DS4_MAX_TOP_LOGPROBS 20u
 
@@ -50,6 +51,8 @@ typedef struct ds4_generation_options {
     size_t n_prompt;
     ds4_sampled_token_fn token; /* NULL: log-probabilities are not computed; context: the sink's */
     uint32_t n_top_logprobs;    /* at most DS4_MAX_TOP_LOGPROBS */
+    ds4_steering steering;      /* its direction must outlive the generation */
+    ds4_steer_policy steer_policy;
 } ds4_generation_options;
 
 typedef struct ds4_generation ds4_generation;
@@ -58,14 +61,32 @@ ds4_status ds4_generation_create(const ds4_generation_options *options, ds4_gene
                                  ds4_error *error);
 void ds4_generation_destroy(ds4_generation *generation);
 
-/* Chooses the next token from `logits` [n_vocab]. *more: it was `*token`, evaluate it and come
- * again; otherwise the FINISH event was sent. */
-ds4_status ds4_generation_next(ds4_generation *generation, const float *logits, bool *more,
-                               int32_t *token, ds4_error *error);
+/* What comes next. */
+typedef enum ds4_next {
+    DS4_NEXT_DONE,  /* the FINISH event was sent */
+    DS4_NEXT_TOKEN, /* evaluate `token` under `steering` and come again with its logits */
+    DS4_NEXT_AGAIN, /* take the last evaluated token back, evaluate it under `steering` and come
+                       again with those logits: the first visible word is chosen under the dial, but
+                       whether there is one was decided without it */
+} ds4_next;
+
+typedef struct ds4_generation_step {
+    ds4_next next;
+    int32_t token;
+    const ds4_steering *steering; /* NULL: none; valid as long as the generation */
+} ds4_generation_step;
+
+/* Chooses the next token from `logits` [n_vocab] of the last evaluated one. */
+ds4_status ds4_generation_next(ds4_generation *generation, const float *logits,
+                               ds4_generation_step *step, ds4_error *error);
+/* The dial of the prompt's rows; NULL: none. */
+const ds4_steering *ds4_generation_prompt_steering(const ds4_generation *generation);
 
 uint32_t ds4_generation_count(const ds4_generation *generation); /* sampled tokens without EOS */
 uint32_t
 ds4_generation_reasoning_count(const ds4_generation *generation); /* of these, while thinking */
+uint32_t
+ds4_generation_steered_count(const ds4_generation *generation); /* of these, under the dial */
 ds4_finish ds4_generation_finish(const ds4_generation *generation);
 
 #endif

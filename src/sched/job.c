@@ -57,6 +57,7 @@ void ds4_job_end(ds4_sched_job *job, ds4_status status, const char *message) {
         .n_cached = job->n_cached,
         .n_generated = ds4_generation_count(job->generation),
         .n_reasoning = ds4_generation_reasoning_count(job->generation),
+        .n_steered = ds4_generation_steered_count(job->generation),
     };
     result.queue_seconds = (job->phase == DS4_JOB_QUEUED ? now : job->started) - job->submitted;
     if (job->phase != DS4_JOB_QUEUED)
@@ -106,6 +107,8 @@ static ds4_status create_job(ds4_sched *sched, const ds4_sched_request *request,
         .n_prompt = request->n_prompt,
         .token = request->sink.token,
         .n_top_logprobs = request->n_top_logprobs,
+        .steering = request->steering,
+        .steer_policy = request->steer_policy,
     };
     options.parser.sink = request->sink.event;
     options.parser.sink_context = request->sink.context;
@@ -117,6 +120,7 @@ static ds4_status create_job(ds4_sched *sched, const ds4_sched_request *request,
     }
     status = ds4_generation_create(&options, &job->generation, error);
     if (status != DS4_OK) goto done;
+    job->steering = ds4_generation_prompt_steering(job->generation);
     memcpy(prompt, request->prompt, prompt_bytes);
     job->sched = sched;
     atomic_init(&job->references, 2); /* the scheduler's and the caller's */

@@ -40,6 +40,7 @@ typedef struct ds4_sched_result {
     uint32_t n_prompt, n_cached; /* tokens of the prompt; of these, found in a session */
     uint32_t n_generated;        /* sampled, without EOS, with thinking and tool markup */
     uint32_t n_reasoning;        /* of these, while thinking */
+    uint32_t n_steered;          /* of these, evaluated under the dial */
     double queue_seconds, prefill_seconds, decode_seconds;
 } ds4_sched_result;
 
@@ -72,6 +73,8 @@ typedef struct ds4_sched_request {
     ds4_parser_options parser;     /* sink and ids are set by the scheduler */
     uint32_t think_budget;         /* reasoning tokens before </think> is forced; 0: none */
     uint32_t n_top_logprobs;       /* for the sink's `token` */
+    ds4_steering steering;         /* the dial; its direction must outlive the job */
+    ds4_steer_policy steer_policy;
     ds4_sched_sink sink;
     const char *label; /* for the log: "chat"; static storage */
     const char *id;    /* of the request, for the log; copied; may be NULL */

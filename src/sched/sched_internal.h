@@ -34,7 +34,8 @@ struct ds4_sched_job {
     uint32_t n_cached, n_read;         /* prompt tokens reused; reused or evaluated */
     uint32_t anchors[DS4_JOB_ANCHORS]; /* prompt lengths to keep, ascending */
     uint32_t n_anchors, next_anchor;
-    int32_t token;                            /* the sampled token to evaluate next */
+    int32_t token;                /* the sampled token to evaluate next */
+    const ds4_steering *steering; /* its dial; while the prompt is read, that of the prompt */
     double submitted, started, read, sampled; /* when; sampled: the last token */
 };
 

@@ -50,8 +50,10 @@ static size_t compose(ds4_sched *sched) {
         ds4_batch_item *item = &sched->items[n];
         sched->item_lanes[n++] = i;
         if (job->phase == DS4_JOB_READING) n_tokens = cut_for_anchor(job, n_tokens);
-        *item = (ds4_batch_item){
-            .session = job->lease.session, .n_tokens = n_tokens, .logits = lane->logits};
+        *item = (ds4_batch_item){.session = job->lease.session,
+                                 .n_tokens = n_tokens,
+                                 .logits = lane->logits,
+                                 .steering = job->steering};
         if (job->phase == DS4_JOB_READING) {
             item->tokens = job->prompt + job->n_read;
             item->want =
@@ -78,6 +80,13 @@ static void observe_token(const ds4_sched *sched, ds4_sched_job *job) {
     job->sampled = now;
 }
 
+/* The last token of the session, which it forgets. */
+static ds4_status take_back(ds4_session *session, int32_t *token, ds4_error *error) {
+    uint32_t n = ds4_session_length(session);
+    *token = ds4_session_tokens(session)[n - 1];
+    return ds4_session_rewind(session, n - 1, error);
+}
+
 /* One item was evaluated: reads on, or chooses the next token. */
 static void advance(ds4_sched *sched, const ds4_batch_item *item, size_t lane) {
     ds4_sched_job *job = sched->lanes[lane].job;
@@ -94,18 +103,21 @@ static void advance(ds4_sched *sched, const ds4_batch_item *item, size_t lane) {
                         job->n_prompt, n_read, seconds, seconds > 0 ? n_read / seconds : 0);
     }
     ds4_error error = {0};
-    bool more = false;
+    ds4_generation_step step;
     uint32_t before = ds4_generation_count(job->generation);
-    ds4_status status =
-        ds4_generation_next(job->generation, item->logits, &more, &job->token, &error);
-    observe_token(sched, job);
+    ds4_status status = ds4_generation_next(job->generation, item->logits, &step, &error);
+    if (step.next != DS4_NEXT_AGAIN) observe_token(sched, job);
     pthread_mutex_lock(&sched->mutex);
     sched->status.generated_tokens += ds4_generation_count(job->generation) - before;
     pthread_mutex_unlock(&sched->mutex);
-    if (status != DS4_OK)
-        ds4_job_end(job, status, error.message);
-    else if (!more)
-        ds4_job_end(job, DS4_OK, NULL);
+    if (status == DS4_OK && step.next == DS4_NEXT_AGAIN)
+        status = take_back(job->lease.session, &step.token, &error);
+    if (status != DS4_OK || step.next == DS4_NEXT_DONE) {
+        ds4_job_end(job, status, status != DS4_OK ? error.message : NULL);
+        return;
+    }
+    job->token = step.token;
+    job->steering = step.steering;
 }
 
 /* A failure with several items is tried again one by one, so that only the request to blame ends.

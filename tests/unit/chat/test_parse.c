@@ -693,7 +693,7 @@ static void test_phases(void **state) {
         ds4_output_phase phase;
     } steps[] = {
         {"r", DS4_PHASE_THINKING},       {"</think>", DS4_PHASE_ANSWER_START},
-        {"\n ", DS4_PHASE_ANSWER_START}, {"<", DS4_PHASE_ANSWER},
+        {"\n ", DS4_PHASE_ANSWER_START}, {"<", DS4_PHASE_DSML},
         {"p>", DS4_PHASE_ANSWER},        {" \n\n", DS4_PHASE_ANSWER},
         {"<" D, DS4_PHASE_DSML},         {"tool_calls>", DS4_PHASE_DSML},
         {INVOKE("x"), DS4_PHASE_DSML},   {INVOKE_END, DS4_PHASE_DSML},
