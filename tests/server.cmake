@@ -1,5 +1,5 @@
 # The server: its pure parts as unit tests, and the whole program as a black box (tests/api).
-foreach(test http_parse json_out http_reply)
+foreach(test http_parse json_out http_reply keys)
   set(source ${CMAKE_CURRENT_SOURCE_DIR}/unit/server/test_${test}.c)
   add_executable(test_${test} ${source} ${CMAKE_SOURCE_DIR}/src/server/${test}.c)
   target_link_libraries(test_${test} PRIVATE ds4_flags ds4_base PkgConfig::CMOCKA PkgConfig::JSONC)

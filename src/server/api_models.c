@@ -33,7 +33,7 @@ static void send_json(ds4_http_reply *reply, int status, const char *headers, ds
 
 /* A supervisor may take "the list is there" for "the server is ready". */
 static bool refuse_while_loading(ds4_app *app, ds4_http_reply *reply) {
-    if (ds4_app_get_state(app) != DS4_APP_LOADING) return false;
+    if (!ds4_app_is_starting(app)) return false;
     ds4_api_error_unavailable(reply, "loading", "the model is still loading");
     return true;
 }

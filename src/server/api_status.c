@@ -37,12 +37,26 @@ static unsigned long long u(uint64_t value) {
     return value;
 }
 
+static const char *state_name(ds4_app_state state) {
+    switch (state) {
+    case DS4_APP_READY:
+        return "ready";
+    case DS4_APP_UNLOADED:
+        return "unloaded";
+    case DS4_APP_STOPPING:
+        return "draining";
+    case DS4_APP_LOADING:
+        break;
+    }
+    return "loading";
+}
+
 /* ---- /health ---- */
 
 void ds4_api_health(ds4_app *app, ds4_http_reply *reply) {
     picture p = look(app);
     ds4_strbuf body = {0};
-    if (p.state == DS4_APP_LOADING) {
+    if (ds4_app_is_starting(app)) {
         double progress = p.load_total > 0 ? (double)p.load_done / (double)p.load_total : 0;
         ds4_strbuf_printf(&body,
                           "{\"status\":\"loading\",\"progress\":%.4f,\"bytes_done\":%llu,"
@@ -57,7 +71,9 @@ void ds4_api_health(ds4_app *app, ds4_http_reply *reply) {
         return;
     }
     const ds4_sched_status *sched = &p.usage.sched;
-    ds4_strbuf_puts(&body, "{\"status\":\"ok\",\"version\":\"" DS4_VERSION "\",\"model\":");
+    ds4_strbuf_printf(
+        &body, "{\"status\":\"ok\",\"state\":\"%s\",\"version\":\"" DS4_VERSION "\",\"model\":",
+        state_name(p.state));
     ds4_json_cstring(&body, DS4_MODEL_ID);
     ds4_strbuf_printf(
         &body,
@@ -73,18 +89,6 @@ void ds4_api_health(ds4_app *app, ds4_http_reply *reply) {
 }
 
 /* ---- /v1/status ---- */
-
-static const char *state_name(ds4_app_state state) {
-    switch (state) {
-    case DS4_APP_READY:
-        return "ready";
-    case DS4_APP_STOPPING:
-        return "draining";
-    case DS4_APP_LOADING:
-        break;
-    }
-    return "loading";
-}
 
 static void append_model(const ds4_app *app, const picture *p, ds4_strbuf *out) {
     const ds4_memory_plan *plan = &p->model.plan;
@@ -227,7 +231,8 @@ static void append_kv_disk(const ds4_kv_disk_stats *disk, ds4_strbuf *out) {
 }
 
 static void append_gauges(const ds4_app *app, const picture *p, ds4_strbuf *out) {
-    static const ds4_app_state states[] = {DS4_APP_LOADING, DS4_APP_READY, DS4_APP_STOPPING};
+    static const ds4_app_state states[] = {DS4_APP_LOADING, DS4_APP_READY, DS4_APP_UNLOADED,
+                                           DS4_APP_STOPPING};
     ds4_metrics_family(out, "ds4_state", "gauge", "1 for the state that the server is in.");
     for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
         ds4_strbuf_printf(out, "ds4_state{state=\"%s\"} %d\n", state_name(states[i]),

@@ -13,11 +13,17 @@
 #include "sched/sched.h"
 #include "server/flags.h"
 #include "server/http.h"
+#include "server/keys.h"
 #include "server/metrics.h"
 
 #define DS4_MODEL_ID "deepseek-v4-flash"
 
-typedef enum ds4_app_state { DS4_APP_LOADING, DS4_APP_READY, DS4_APP_STOPPING } ds4_app_state;
+typedef enum ds4_app_state {
+    DS4_APP_LOADING,
+    DS4_APP_READY,
+    DS4_APP_UNLOADED, /* nothing was asked for a while: model and engine were released */
+    DS4_APP_STOPPING,
+} ds4_app_state;
 
 typedef struct ds4_workers ds4_workers;
 
@@ -41,16 +47,19 @@ typedef struct ds4_app_usage {
 typedef struct ds4_app {
     const ds4_server_flags *flags;
     const ds4_log *log;
-    const char *api_key; /* NULL: no key is asked for */
-    int random_fd;       /* /dev/urandom */
-    uint32_t nonce;      /* tells the ids of this process from those of others */
-    double started;      /* ds4_app_now() of the start */
+    ds4_keys keys;  /* event thread */
+    int random_fd;  /* /dev/urandom */
+    uint32_t nonce; /* tells the ids of this process from those of others */
+    double started; /* ds4_app_now() of the start */
     atomic_uint_fast64_t n_requests, n_connections;
     ds4_metrics metrics;
     ds4_http *http;
     ds4_workers *workers;
     void (*loaded)(void *context); /* called by the loader thread at its end, whatever came of it */
-    void *loaded_context;
+    void (*wanted)(void *context); /* called by the event thread: a task was submitted */
+    void *callback_context;
+    int lock_fd;            /* of the instance lock, -1: not held; loader thread once it runs */
+    atomic_int n_exchanges; /* requests that may still look at model or scheduler */
 
     atomic_uint_fast64_t load_done, load_total; /* bytes */
     atomic_bool load_cancelled;
@@ -58,24 +67,41 @@ typedef struct ds4_app {
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t changed;
     ds4_app_state state;
-    bool load_failed;
+    bool load_failed, served; /* the last load failed; one before it did not */
+    int load_exit_code;       /* what a failed first load ends with */
+    ds4_error load_error;
     ds4_app_model about;
-    ds4_model *model; /* both set once, before READY, by the loader thread; valid until the end */
+    ds4_app_usage past; /* what unloaded schedulers had counted */
+    /* Both are set by the loader thread before READY; valid while READY, while an exchange lives,
+     * and until the end of a process that stops. */
+    ds4_model *model;
     ds4_sched *sched;
 } ds4_app;
 
 ds4_app_state ds4_app_get_state(ds4_app *app);
 void ds4_app_set_state(ds4_app *app, ds4_app_state state);
-/* The state, and what belongs to it; `usage` (zeroed by the caller) stays zero while nothing is
- * loaded. */
-ds4_app_state ds4_app_look(ds4_app *app, ds4_app_model *model, ds4_app_usage *usage);
+/* No model was ever ready: nobody can be served yet. */
+bool ds4_app_is_starting(ds4_app *app);
+bool ds4_app_is_idle(ds4_app *app);
+/* READY and idle -> UNLOADED, as one step: from now on tasks wait. False: it was not. */
+bool ds4_app_begin_unload(ds4_app *app);
 double ds4_app_now(void); /* seconds of a clock that only goes forward */
 
 /* ---- loader.c ---- */
 
-/* Thread body: opens the model, starts the scheduler, makes the app READY and logs the readiness
- * line. */
+/* Thread body: opens the model, starts the scheduler and makes the app READY; the first time it
+ * logs the readiness line. */
 void *ds4_app_load(void *app);
+/* Thread body behind ds4_app_begin_unload: releases scheduler and model. */
+void *ds4_app_unload(void *app);
+
+/* ---- usage.c ---- */
+
+/* The state, and what belongs to it. `usage` counts from the start of the process; its gauges are
+ * zero while nothing is loaded. */
+ds4_app_state ds4_app_look(ds4_app *app, ds4_app_model *model, ds4_app_usage *usage);
+/* With the mutex held: adds what the scheduler has counted to `past`. */
+void ds4_app_remember_usage(ds4_app *app);
 
 /* ---- routes.c ---- */
 
@@ -113,6 +139,11 @@ ds4_status ds4_workers_create(ds4_app *app, unsigned n_threads, size_t n_waiting
                               uint64_t waiting_bytes, ds4_workers **workers, ds4_error *error);
 void ds4_workers_destroy(
     ds4_workers *workers); /* the app must be STOPPING: waiting tasks are answered 503 */
+/* Both with the app's mutex held: nothing waits and nothing runs; something waits. */
+bool ds4_workers_are_idle(const ds4_workers *workers);
+bool ds4_workers_have_waiting(const ds4_workers *workers);
+/* Answers what waits with 503. */
+void ds4_workers_refuse(ds4_workers *workers, const char *message);
 /* Takes the body over and keeps a reference to the reply. False: too many are waiting. Tasks wait
  * until the app is READY, in order. */
 bool ds4_workers_submit(ds4_workers *workers, ds4_task_fn task, ds4_strbuf *body,

@@ -23,6 +23,7 @@ static void release(void *context) {
     free(x->tool_ids);
     ds4_strbuf_free(&x->scratch);
     pthread_mutex_destroy(&x->mutex);
+    atomic_fetch_sub(&x->app->n_exchanges, 1);
     free(x);
 }
 
@@ -353,6 +354,7 @@ static ds4_exchange *create(const ds4_protocol *protocol, ds4_app *app, ds4_http
         return NULL;
     }
     atomic_init(&x->references, 1);
+    atomic_fetch_add(&app->n_exchanges, 1);
     x->protocol = protocol;
     x->state = state;
     x->app = app;

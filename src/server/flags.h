@@ -21,7 +21,8 @@ typedef struct ds4_server_flags {
     const char *allowed_host; /* comma-separated names */
     bool cors;
     const char *cors_origin; /* comma-separated origins, or "*" */
-    int64_t keepalive, drain, output_kb;
+    int64_t keepalive, drain, output_kb, idle_unload;
+    const char *lock_file;
     int log_level; /* a ds4_log_level */
     int log_format;
 } ds4_server_flags;

@@ -3,6 +3,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/error.h"
+#include "base/instance_lock.h"
+#include "base/options.h"
 #include "server/app.h"
 
 ds4_app_state ds4_app_get_state(ds4_app *app) {
@@ -25,18 +28,31 @@ double ds4_app_now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-ds4_app_state ds4_app_look(ds4_app *app, ds4_app_model *model, ds4_app_usage *usage) {
+bool ds4_app_is_starting(ds4_app *app) {
     pthread_mutex_lock(&app->mutex);
-    ds4_app_state state = app->state;
-    *model = app->about;
-    if (app->sched != NULL && state != DS4_APP_LOADING) {
-        ds4_sched_get_status(app->sched, &usage->sched);
-        ds4_sched_get_kv(app->sched, &usage->kv);
-        usage->n_sessions = ds4_sched_list_sessions(app->sched, usage->sessions, DS4_APP_SESSIONS);
-        if (usage->n_sessions > DS4_APP_SESSIONS) usage->n_sessions = DS4_APP_SESSIONS;
-    }
+    bool starting = app->state == DS4_APP_LOADING && !app->served;
     pthread_mutex_unlock(&app->mutex);
-    return state;
+    return starting;
+}
+
+/* With the lock held. */
+static bool is_idle(ds4_app *app) {
+    return ds4_workers_are_idle(app->workers) && atomic_load(&app->n_exchanges) == 0;
+}
+
+bool ds4_app_is_idle(ds4_app *app) {
+    pthread_mutex_lock(&app->mutex);
+    bool idle = is_idle(app);
+    pthread_mutex_unlock(&app->mutex);
+    return idle;
+}
+
+bool ds4_app_begin_unload(ds4_app *app) {
+    pthread_mutex_lock(&app->mutex);
+    bool begun = app->state == DS4_APP_READY && is_idle(app);
+    if (begun) app->state = DS4_APP_UNLOADED;
+    pthread_mutex_unlock(&app->mutex);
+    return begun;
 }
 
 static void remember_model(ds4_app *app, const ds4_memory_plan *plan) {
@@ -57,6 +73,20 @@ static bool on_progress(void *context, uint64_t done, uint64_t total) {
 
 static double mib(uint64_t bytes) {
     return (double)bytes / (1024.0 * 1024.0);
+}
+
+/* Two engines that each take more than half of the machine cannot both live: the second would push
+ * the first one's weights out of memory for ever. */
+static ds4_status lock_machine(ds4_app *app, const ds4_memory_plan *plan, ds4_error *error) {
+    if (app->lock_fd >= 0 || plan->available == 0 || plan->total <= plan->available / 2)
+        return DS4_OK;
+    ds4_strbuf path = {0};
+    ds4_instance_lock_path(ds4_environment("XDG_RUNTIME_DIR"), &path);
+    ds4_status status = path.failed ? ds4_fail_memory(error, 0, "a path")
+                                    : ds4_instance_lock_take(path.data, &app->lock_fd, error);
+    if (status == DS4_BUSY) app->load_exit_code = 2;
+    ds4_strbuf_free(&path);
+    return status;
 }
 
 static ds4_status start_scheduler(ds4_app *app, ds4_error *error) {
@@ -88,6 +118,8 @@ static ds4_status start_scheduler(ds4_app *app, ds4_error *error) {
                   mib(plan.session_fixed), (long long)flags->ctx, mib(plan.rows), mib(plan.total),
                   mib(plan.available));
     remember_model(app, &plan);
+    status = lock_machine(app, &plan, error);
+    if (status != DS4_OK) return status;
     ds4_sched *sched = NULL;
     status = ds4_sched_create(app->model, &options, &sched, error);
     pthread_mutex_lock(&app->mutex);
@@ -113,20 +145,55 @@ static void log_ready(const ds4_app *app) {
                   host, v6 ? "]" : "", (unsigned)ds4_http_port(app->http));
 }
 
+/* What a failed or an idle load leaves. Loader thread. */
+static void release(ds4_app *app) {
+    pthread_mutex_lock(&app->mutex);
+    ds4_sched *sched = app->sched;
+    ds4_model *model = app->model;
+    if (sched != NULL) ds4_app_remember_usage(app);
+    app->sched = NULL;
+    app->model = NULL;
+    pthread_mutex_unlock(&app->mutex);
+    ds4_sched_destroy(sched);
+    ds4_model_close(model);
+}
+
 void *ds4_app_load(void *context) {
     ds4_app *app = context;
     ds4_error error = {0};
+    double begin = ds4_app_now();
     ds4_status status = load(app, &error);
+    if (status != DS4_OK) release(app);
     pthread_mutex_lock(&app->mutex);
-    bool stopping = app->state == DS4_APP_STOPPING;
+    bool stopping = app->state == DS4_APP_STOPPING, again = app->served;
     app->load_failed = status != DS4_OK && !stopping;
-    if (status == DS4_OK && !stopping) app->state = DS4_APP_READY;
+    app->load_error = error;
+    if (!stopping && status == DS4_OK) {
+        app->state = DS4_APP_READY;
+        app->served = true;
+    } else if (!stopping && again) {
+        app->state = DS4_APP_UNLOADED;
+    }
     pthread_cond_broadcast(&app->changed);
     pthread_mutex_unlock(&app->mutex);
-    if (status == DS4_OK && !stopping)
+    if (status != DS4_OK) {
+        if (!stopping) ds4_log_write(app->log, DS4_LOG_ERROR, "%s", error.message);
+    } else if (again) {
+        ds4_log_write(app->log, DS4_LOG_INFO, "loaded the model again in %.2f s",
+                      ds4_app_now() - begin);
+    } else if (!stopping) {
         log_ready(app);
-    else if (!stopping)
-        ds4_log_write(app->log, DS4_LOG_ERROR, "%s", error.message);
-    app->loaded(app->loaded_context);
+    }
+    app->loaded(app->callback_context);
+    return NULL;
+}
+
+void *ds4_app_unload(void *context) {
+    ds4_app *app = context;
+    release(app);
+    ds4_log_write(app->log, DS4_LOG_INFO,
+                  "unloaded the model: no request for %lld s; the next one loads it again",
+                  (long long)app->flags->idle_unload);
+    app->loaded(app->callback_context);
     return NULL;
 }

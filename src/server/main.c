@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/instance_lock.h"
 #include "server/app.h"
 
 enum {
@@ -18,7 +19,7 @@ enum {
     WORKER_THREADS = 2,
     DRAIN_POLL_MS = 20,
     DRAIN_GRACE_SECONDS = 3, /* beyond --drain: time for the last step and the last bytes */
-    API_KEY_BYTES = 4096,
+    IDLE_POLL_MS = 250,
     BODY_MEMORY = 256 * 1024 * 1024, /* arriving bodies together; and again those that wait */
 };
 
@@ -27,11 +28,11 @@ typedef struct server {
     ds4_server_flags flags;
     ds4_log log;
     struct event_base *base;
-    struct event *interrupt, *terminate, *loaded, *drain;
+    struct event *interrupt, *terminate, *hangup, *loaded, *drain, *idle;
     pthread_t loader;
     bool loader_runs, stopping;
     double drain_deadline;
-    char api_key[API_KEY_BYTES];
+    double last_used; /* when something was asked or being answered */
 } server;
 
 /* ---- stopping ---- */
@@ -69,14 +70,58 @@ static void on_signal(evutil_socket_t number, short what, void *context) {
     start_draining(s);
 }
 
+/* ---- loading and unloading: at most one thread does either ---- */
+
+static bool run_loader(server *s, void *(*body)(void *app)) {
+    s->loader_runs = pthread_create(&s->loader, NULL, body, &s->app) == 0;
+    return s->loader_runs;
+}
+
+/* Something waits for a model that is not there. */
+static void load_again(server *s) {
+    pthread_mutex_lock(&s->app.mutex);
+    bool wanted = s->app.state == DS4_APP_UNLOADED && ds4_workers_have_waiting(s->app.workers);
+    if (wanted) s->app.state = DS4_APP_LOADING;
+    pthread_mutex_unlock(&s->app.mutex);
+    if (!wanted) return;
+    atomic_store(&s->app.load_done, 0);
+    if (run_loader(s, ds4_app_load)) return;
+    ds4_app_set_state(&s->app, DS4_APP_UNLOADED);
+    ds4_workers_refuse(s->app.workers, "the loader could not be started");
+}
+
 static void on_loaded(evutil_socket_t fd, short what, void *context) {
     (void)fd, (void)what;
     server *s = context;
+    ds4_app *app = &s->app;
     join_loader(s);
-    if (s->app.load_failed && !s->stopping)
+    s->last_used = ds4_app_now();
+    if (s->stopping) {
+        if (app->sched != NULL) ds4_sched_drain(app->sched, 0);
+    } else if (app->load_failed && !app->served) {
         start_draining(s); /* waiting requests are told 503 */
-    else if (s->stopping && s->app.sched != NULL)
-        ds4_sched_drain(s->app.sched, 0);
+    } else if (app->load_failed) {
+        app->load_failed = false;
+        ds4_workers_refuse(app->workers, app->load_error.message);
+    } else {
+        load_again(s);
+    }
+}
+
+static void on_wanted(void *context) {
+    server *s = context;
+    s->last_used = ds4_app_now();
+    if (!s->loader_runs && !s->stopping) load_again(s);
+}
+
+static void on_idle_poll(evutil_socket_t fd, short what, void *context) {
+    (void)fd, (void)what;
+    server *s = context;
+    double now = ds4_app_now();
+    if (s->loader_runs || s->stopping) return;
+    if (!ds4_app_is_idle(&s->app)) s->last_used = now;
+    if (now - s->last_used < (double)s->flags.idle_unload || !ds4_app_begin_unload(&s->app)) return;
+    if (!run_loader(s, ds4_app_unload)) ds4_app_set_state(&s->app, DS4_APP_READY);
 }
 
 static void loaded(void *context) {
@@ -85,21 +130,29 @@ static void loaded(void *context) {
 
 /* ---- starting ---- */
 
-static ds4_status read_key(server *s, ds4_error *error) {
-    const char *path = s->flags.api_key_file;
-    s->app.api_key = s->flags.api_key;
-    if (path == NULL) return DS4_OK;
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return ds4_fail(error, DS4_IO, "failed to read the API key file %s: %s", path,
-                        strerror(errno));
-    char *line = fgets(s->api_key, sizeof s->api_key, file);
-    fclose(file);
-    s->api_key[line != NULL ? strcspn(s->api_key, "\r\n") : 0] = '\0';
-    if (s->api_key[0] == '\0')
-        return ds4_fail(error, DS4_FORMAT, "the API key file %s is empty", path);
-    s->app.api_key = s->api_key;
-    return DS4_OK;
+static ds4_status read_keys(server *s, ds4_error *error) {
+    bool exposed = false;
+    if (s->flags.api_key != NULL) return ds4_keys_set(&s->app.keys, s->flags.api_key, error);
+    if (s->flags.api_key_file == NULL) return DS4_OK;
+    ds4_status status = ds4_keys_read(&s->app.keys, s->flags.api_key_file, &exposed, error);
+    if (status == DS4_OK && exposed)
+        ds4_log_write(&s->log, DS4_LOG_WARNING,
+                      "all users of this machine can read the API key file %s",
+                      s->flags.api_key_file);
+    return status;
+}
+
+/* SIGHUP: the key file may have changed. */
+static void on_hangup(evutil_socket_t number, short what, void *context) {
+    (void)number, (void)what;
+    server *s = context;
+    ds4_error error = {0};
+    if (s->flags.api_key_file == NULL) return;
+    if (read_keys(s, &error) == DS4_OK)
+        ds4_log_write(&s->log, DS4_LOG_INFO, "read %zu API keys from %s", s->app.keys.n,
+                      s->flags.api_key_file);
+    else
+        ds4_log_write(&s->log, DS4_LOG_ERROR, "%s; the keys stay as they were", error.message);
 }
 
 /* Options that contradict each other: usage errors. */
@@ -146,13 +199,20 @@ static ds4_status start_events(server *s, ds4_error *error) {
     if (s->base == NULL) return ds4_fail(error, DS4_INTERNAL, "no event loop could be made");
     s->interrupt = evsignal_new(s->base, SIGINT, on_signal, s);
     s->terminate = evsignal_new(s->base, SIGTERM, on_signal, s);
+    s->hangup = evsignal_new(s->base, SIGHUP, on_hangup, s);
+    s->idle = event_new(s->base, -1, EV_PERSIST, on_idle_poll, s);
     s->loaded = event_new(s->base, -1, 0, on_loaded, s);
     s->drain = event_new(s->base, -1, EV_PERSIST, on_drain_poll, s);
-    if (s->interrupt == NULL || s->terminate == NULL || s->loaded == NULL || s->drain == NULL ||
-        event_add(s->interrupt, NULL) != 0 || event_add(s->terminate, NULL) != 0)
+    if (s->interrupt == NULL || s->terminate == NULL || s->hangup == NULL || s->idle == NULL ||
+        s->loaded == NULL || s->drain == NULL || event_add(s->interrupt, NULL) != 0 ||
+        event_add(s->terminate, NULL) != 0 || event_add(s->hangup, NULL) != 0)
+        return ds4_fail(error, DS4_INTERNAL, "no event loop could be made");
+    struct timeval poll = {.tv_usec = IDLE_POLL_MS * 1000};
+    if (s->flags.idle_unload > 0 && event_add(s->idle, &poll) != 0)
         return ds4_fail(error, DS4_INTERNAL, "no event loop could be made");
     s->app.loaded = loaded;
-    s->app.loaded_context = s;
+    s->app.wanted = on_wanted;
+    s->app.callback_context = s;
     return DS4_OK;
 }
 
@@ -166,13 +226,18 @@ static ds4_status start(server *s, ds4_error *error) {
         return ds4_fail(error, DS4_IO, "no random numbers from /dev/urandom");
     if (flags->chdir != NULL && chdir(flags->chdir) != 0)
         return ds4_fail(error, DS4_IO, "failed to chdir to %s: %s", flags->chdir, strerror(errno));
-    ds4_status status = read_key(s, error);
+    if (flags->lock_file != NULL) {
+        ds4_status locked = ds4_instance_lock_take(flags->lock_file, &app->lock_fd, error);
+        if (locked == DS4_BUSY) app->load_exit_code = EXIT_USAGE;
+        if (locked != DS4_OK) return locked;
+    }
+    ds4_status status = read_keys(s, error);
     if (status == DS4_OK) status = start_events(s, error);
     /* The port first: "address in use" must not wait for the model, and clients that come early may
      * wait here. */
     if (status == DS4_OK) status = start_http(s, error);
     if (status != DS4_OK) return status;
-    if (!ds4_host_is_loopback(flags->host) && app->api_key == NULL)
+    if (!ds4_host_is_loopback(flags->host) && app->keys.n == 0)
         ds4_log_write(&s->log, DS4_LOG_WARNING,
                       "everybody who can reach %s may use this server (--insecure-no-auth)",
                       flags->host);
@@ -181,8 +246,8 @@ static ds4_status start(server *s, ds4_error *error) {
     status = ds4_workers_create(app, WORKER_THREADS, (size_t)(flags->queue + flags->slots),
                                 BODY_MEMORY, &app->workers, error);
     if (status != DS4_OK) return status;
-    s->loader_runs = pthread_create(&s->loader, NULL, ds4_app_load, app) == 0;
-    if (!s->loader_runs) return ds4_fail(error, DS4_INTERNAL, "the loader could not be started");
+    if (!run_loader(s, ds4_app_load))
+        return ds4_fail(error, DS4_INTERNAL, "the loader could not be started");
     return DS4_OK;
 }
 
@@ -198,10 +263,14 @@ static void stop(server *s) {
     if (s->interrupt != NULL) event_free(s->interrupt);
     if (s->terminate != NULL) event_free(s->terminate);
     if (s->loaded != NULL) event_free(s->loaded);
+    if (s->hangup != NULL) event_free(s->hangup);
+    if (s->idle != NULL) event_free(s->idle);
     if (s->drain != NULL) event_free(s->drain);
     if (s->base != NULL) event_base_free(s->base);
     libevent_global_shutdown();
     if (s->app.random_fd >= 0) close(s->app.random_fd);
+    if (s->app.lock_fd >= 0) close(s->app.lock_fd);
+    ds4_keys_free(&s->app.keys);
     pthread_cond_destroy(&s->app.changed);
     pthread_mutex_destroy(&s->app.mutex);
     ds4_metrics_destroy(&s->app.metrics);
@@ -214,6 +283,8 @@ static int serve(server *s) {
     s->log.json = s->flags.log_format == DS4_LOG_FORMAT_JSON;
     s->log.level = (ds4_log_level)s->flags.log_level;
     s->app.started = ds4_app_now();
+    s->app.lock_fd = -1;
+    s->app.load_exit_code = EXIT_FAILURE;
     ds4_metrics_init(&s->app.metrics);
     pthread_mutex_init(&s->app.mutex, NULL);
     pthread_cond_init(&s->app.changed, NULL);
@@ -224,7 +295,7 @@ static int serve(server *s) {
         event_base_dispatch(s->base);
     failed = failed || s->app.load_failed;
     stop(s);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return failed ? s->app.load_exit_code : EXIT_SUCCESS;
 }
 
 static int print_document(ds4_options_action action) {

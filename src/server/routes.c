@@ -127,23 +127,16 @@ static bool origin_is_allowed(const ds4_app *app, ds4_http_text origin) {
 
 /* ---- the key ---- */
 
-/* Takes the same time wherever the two differ. */
-static bool equals_secret(ds4_http_text given, const char *secret) {
-    size_t n = strlen(secret);
-    unsigned different = given.n != n;
-    for (size_t i = 0; i < given.n; i++)
-        different |=
-            (unsigned)((unsigned char)given.data[i] ^ (unsigned char)secret[n ? i % n : 0]);
-    return different == 0;
-}
-
+/* Both headers are looked at, whatever comes of the first. */
 static bool has_key(const ds4_app *app, const ds4_http_head *head) {
-    if (app->api_key == NULL) return true;
-    if (head->api_key.data != NULL && equals_secret(head->api_key, app->api_key)) return true;
-    ds4_http_text given = head->authorization;
-    if (given.n < 7 || !ds4_http_text_equals_nocase((ds4_http_text){given.data, 7}, "bearer "))
-        return false;
-    return equals_secret((ds4_http_text){given.data + 7, given.n - 7}, app->api_key);
+    if (app->keys.n == 0) return true;
+    ds4_http_text bearer = head->authorization;
+    bool is_bearer =
+        bearer.n >= 7 && ds4_http_text_equals_nocase((ds4_http_text){bearer.data, 7}, "bearer ");
+    if (is_bearer) bearer = (ds4_http_text){bearer.data + 7, bearer.n - 7};
+    bool by_header = ds4_keys_match(&app->keys, head->api_key);
+    bool by_bearer = ds4_keys_match(&app->keys, bearer);
+    return by_header || (is_bearer && by_bearer);
 }
 
 /* ---- admission ---- */
@@ -237,6 +230,8 @@ static void handle(void *context, const ds4_http_head *head, ds4_strbuf *body,
     case ROUTE_TASK:
         if (!ds4_workers_submit(app->workers, found->run, body, reply))
             ds4_api_error_busy(reply, "too many requests are waiting already; try again later");
+        else
+            app->wanted(app->callback_context);
         break;
     case ROUTE_NONE:
         break; /* admit answered it */

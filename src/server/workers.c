@@ -17,7 +17,7 @@ struct ds4_workers {
     pthread_t *threads;
     unsigned n_threads;
     task *first, *last;
-    size_t n_waiting, max_waiting;
+    size_t n_waiting, max_waiting, n_running;
     uint64_t waiting_bytes, max_waiting_bytes;
 };
 
@@ -33,7 +33,7 @@ static void *work(void *context) {
     for (;;) {
         pthread_mutex_lock(&app->mutex);
         while (app->state != DS4_APP_STOPPING &&
-               (workers->first == NULL || app->state == DS4_APP_LOADING))
+               (workers->first == NULL || app->state != DS4_APP_READY))
             pthread_cond_wait(&app->changed, &app->mutex);
         task *t = workers->first;
         bool stopping = app->state == DS4_APP_STOPPING;
@@ -42,6 +42,7 @@ static void *work(void *context) {
             if (t->next == NULL) workers->last = NULL;
             workers->n_waiting--;
             workers->waiting_bytes -= t->body.n;
+            workers->n_running++;
         }
         pthread_mutex_unlock(&app->mutex);
         if (t == NULL) return NULL;
@@ -50,6 +51,9 @@ static void *work(void *context) {
         else if (!ds4_http_reply_gone(t->reply))
             t->run(app, &t->body, t->reply);
         end_task(t);
+        pthread_mutex_lock(&app->mutex);
+        workers->n_running--;
+        pthread_mutex_unlock(&app->mutex);
     }
 }
 
@@ -78,6 +82,28 @@ void ds4_workers_destroy(ds4_workers *workers) {
     for (unsigned i = 0; i < workers->n_threads; i++) pthread_join(workers->threads[i], NULL);
     free(workers->threads);
     free(workers);
+}
+
+bool ds4_workers_are_idle(const ds4_workers *workers) {
+    return workers->n_waiting == 0 && workers->n_running == 0;
+}
+bool ds4_workers_have_waiting(const ds4_workers *workers) {
+    return workers->n_waiting > 0;
+}
+
+void ds4_workers_refuse(ds4_workers *workers, const char *message) {
+    pthread_mutex_lock(&workers->app->mutex);
+    task *list = workers->first;
+    workers->first = workers->last = NULL;
+    workers->n_waiting = 0;
+    workers->waiting_bytes = 0;
+    pthread_mutex_unlock(&workers->app->mutex);
+    while (list != NULL) {
+        task *t = list;
+        list = t->next;
+        ds4_api_error_unavailable(t->reply, "load_failed", message);
+        end_task(t);
+    }
 }
 
 bool ds4_workers_submit(ds4_workers *workers, ds4_task_fn run, ds4_strbuf *body,

@@ -2,7 +2,9 @@
 import { test, before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import net from 'node:net';
-import { Server, raw, request, chat, chatPath, user, until, encodeRequest } from './harness.mjs';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Server, temporaryDirectory, raw, request, chat, chatPath, user, until, encodeRequest } from './harness.mjs';
 
 let server;
 before(async () => { server = await Server.start(); });
@@ -213,6 +215,30 @@ test('keys', async () => {
   for (const headers of [{ Authorization: 'bearer sesame' }, { 'x-api-key': 'sesame' }])
     assert.equal((await request(locked, 'GET', '/v1/models', undefined, headers)).status, 200);
   await locked.stop();
+});
+
+test('keys from a file; SIGHUP reads it again', async () => {
+  const path = join(temporaryDirectory(), 'keys');
+  writeFileSync(path, '# who may ask\nfirst-key\nsecond-key\n', { mode: 0o644 });
+  const locked = await Server.start(['--api-key-file', path]);
+  const answer = async (headers) => (await request(locked, 'GET', '/v1/models', undefined, headers)).status;
+  assert.match(locked.log(), /all users of this machine can read the API key file/);
+  for (const path of ['/v1/status', '/metrics', '/nowhere']) assert.equal((await request(locked, 'GET', path)).status, 401, path);
+  assert.equal(await answer({ Authorization: 'Bearer first-key' }), 200);
+  assert.equal(await answer({ 'x-api-key': 'second-key' }), 200);
+  assert.equal(await answer({ 'x-api-key': 'third-key', Authorization: 'Bearer second-key' }), 200);
+  assert.equal(await answer({ 'x-api-key': '# who may ask' }), 401);
+  assert.equal(await answer({ 'x-api-key': 'third-key' }), 401);
+  writeFileSync(path, 'third-key\n');
+  locked.child.kill('SIGHUP');
+  await until(() => locked.log().includes('read 1 API keys'), 5000, 'the keys');
+  assert.equal(await answer({ 'x-api-key': 'third-key' }), 200);
+  assert.equal(await answer({ 'x-api-key': 'first-key' }), 401);
+  writeFileSync(path, '');
+  locked.child.kill('SIGHUP');
+  await until(() => locked.log().includes('the keys stay as they were'), 5000, 'the refusal');
+  assert.equal(await answer({ 'x-api-key': 'third-key' }), 200);
+  assert.deepEqual(await locked.stop(), { code: 0, signal: null });
 });
 
 test('CORS', async () => {

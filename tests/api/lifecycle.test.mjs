@@ -114,6 +114,18 @@ test('a model that cannot be loaded: waiting requests are told, exit 1', { skip:
   assert.deepEqual(await server.exited, { code: 1, signal: null });
 });
 
+test('a lock file: one process at a time', async () => {
+  const path = join(temporaryDirectory(), 'lock');
+  const first = await Server.start([], { env: { DS4_LOCK_FILE: path } });
+  assert.equal(readFileSync(path, 'utf8'), `${first.child.pid}\n`);
+  const second = run('-m', tinyModel(), '--port', '0', '--lock-file', path);
+  assert.equal(second.status, 2);
+  assert.match(second.stderr, new RegExp(`another ds4 process is already running \\(pid ${first.child.pid}\\); refusing to start`));
+  await first.stop('SIGKILL');
+  const third = await Server.start(['--lock-file', path]);
+  assert.deepEqual(await third.stop(), { code: 0, signal: null });
+});
+
 test('IPv6', async (t) => {
   let server;
   try { server = await Server.start(['--host', '::1']); } catch (error) {
