@@ -23,8 +23,8 @@ build() {
         isa=
         case $compiler,$source in
         aarch64*,*) ;;
-        *kernels_avx2.c) isa="-mavx2 -mfma -mf16c" ;;
-        *kernels_avx512.c)
+        *_avx2.c) isa="-mavx2 -mfma -mf16c" ;;
+        *_avx512.c)
             isa="-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mavx512bitalg -mavx2 -mfma -mf16c" ;;
         esac
         object=$work/$name.$(basename "$source").o

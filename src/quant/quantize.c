@@ -13,6 +13,12 @@ struct ds4_quantizer {
 };
 
 static const ds4_block_quantizers *const built_in[] = {
+#if defined(__x86_64__)
+    &ds4_block_quantizers_avx512,
+    &ds4_block_quantizers_avx2,
+#elif defined(__aarch64__)
+    &ds4_block_quantizers_neon,
+#endif
     &ds4_block_quantizers_scalar,
 };
 

@@ -86,17 +86,22 @@ void ds4_iq2_xxs_quantize(const ds4_iq2_search *search, const float *x, const fl
 void ds4_mxfp4_quantize(const float *x, const float *importance, bool refit, uint8_t *target,
                         size_t n_blocks);
 
-/* The second halves of the K formats, from the fits of their groups (16 of Q2_K, 8 of Q4_K) and,
- * with an importance, the groups' sums of weights: scales of scales, then the codes. */
-void ds4_q2_k_finish(const float *x, const float *scales, const float *negmins,
-                     const float *weights, const float *codes, uint8_t *block);
-void ds4_q4_k_finish(const float *x, const float *scales, const float *negmins,
-                     const float *weights, const float *codes, uint8_t *block);
-/* One byte per scale, minimum and code, packed with d and dmin left as they are. */
-void ds4_q2_k_pack(const uint8_t scales[16], const uint8_t mins[16], const uint8_t q[256],
-                   uint8_t *block);
-void ds4_q4_k_pack(const uint8_t scales[8], const uint8_t mins[8], const uint8_t q[256],
-                   uint8_t *block);
+/* What tells the two K formats apart. */
+typedef struct ds4_k_format {
+    unsigned n_groups;
+    float top, top_scale; /* largest code, largest scale of a group */
+    float sigma_factor;   /* with an importance: w = importance * sqrt(factor * mean + x^2) */
+    bool has_mean;        /* without: w = |x| plus the group's root mean square, or not */
+    ds4_affine_fit plain, weighted;
+    size_t n_bytes, d_at; /* of a block; where d is, dmin follows */
+    /* One byte per scale, minimum and code, packed; d and dmin are left as they are. */
+    void (*pack)(const uint8_t *scales, const uint8_t *mins, const uint8_t q[256], uint8_t *block);
+} ds4_k_format;
+extern const ds4_k_format ds4_q2_k_format, ds4_q4_k_format;
+
+/* Codes 0..top_scale for the groups' scales (or minima) as the rule without importance has it;
+ * returns their factor. */
+float ds4_k_scale_codes(const ds4_k_format *format, const float *scales, uint8_t *codes);
 /* The scale of an IQ2_XXS block and its groups' scale codes; the words hold rows and signs. */
 void ds4_iq2_xxs_finish(const float scales[8], uint32_t words[16], uint8_t *block);
 

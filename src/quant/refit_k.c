@@ -126,7 +126,7 @@ void ds4_q2_k_refit(const float *x, const float *importance, uint8_t *block) {
     for (unsigned i = 0; i < BLOCK; i++)
         s.q[i] = block[16 + 32 * (i >> 7) + (i & 31)] >> (2 * (i >> 5 & 3)) & 3;
     refit(&r, importance, &s);
-    ds4_q2_k_pack(s.scales, s.mins, s.q, block);
+    ds4_q2_k_format.pack(s.scales, s.mins, s.q, block);
     memcpy(block + 80, &s.d, sizeof s.d);
     memcpy(block + 82, &s.dmin, sizeof s.dmin);
 }
@@ -138,7 +138,7 @@ void ds4_q4_k_refit(const float *x, const float *importance, uint8_t *block) {
     for (unsigned i = 0; i < BLOCK; i++)
         s.q[i] = block[16 + 32 * (i >> 6) + (i & 31)] >> (4 * (i >> 5 & 1)) & 15;
     refit(&r, importance, &s);
-    ds4_q4_k_pack(s.scales, s.mins, s.q, block);
+    ds4_q4_k_format.pack(s.scales, s.mins, s.q, block);
     memcpy(block, &s.d, sizeof s.d);
     memcpy(block + 2, &s.dmin, sizeof s.dmin);
 }

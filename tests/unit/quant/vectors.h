@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "quant/blocks.h"
+#include "weights.h"
 
 static struct json_object *root;
 
@@ -55,13 +56,7 @@ static size_t bytes_of_hex(const char *hex, uint8_t *bytes, size_t capacity) {
     return n;
 }
 
-/* The fixture's input generator. */
-static float uniform(uint32_t *s) {
-    *s = *s * 1664525u + 1013904223u;
-    return (float)(*s >> 8) * 0x1p-24f;
-}
-
-/* `importance` may be NULL. */
+/* The fixture's input generator. `importance` may be NULL. */
 static void make_input_with_importance(unsigned number_of_case, float x[256],
                                        float importance[256]) {
     static const float lattice[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
