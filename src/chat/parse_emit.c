@@ -149,8 +149,7 @@ void ds4_emit_call_end(ds4_parser *p) {
     p->nested = false;
     ds4_emit_arguments(p, "}");
     ds4_emit_deliver(p);
-    ds4_chat_event event = {
-        .type = DS4_EVENT_TOOL_END, .index = p->call_index, .malformed = p->malformed};
+    ds4_chat_event event = {.type = DS4_EVENT_TOOL_END, .index = p->call_index};
     send(p, &event);
     p->call_index++;
 }

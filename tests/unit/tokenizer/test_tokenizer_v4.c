@@ -11,62 +11,11 @@
 #include "test_support.h"
 #include "tokenizer/detokenizer.h"
 #include "tokenizer/tokenizer.h"
+#include "v4_vocabulary.h"
 
-enum { N_VOCAB = 129280, N_MERGES = 127741, N_CASES = 815, MAX_LINE = 1 << 20 };
+enum { N_CASES = 815, MAX_LINE = 1 << 20 };
 
 static ds4_tokenizer *tokenizer; /* NULL when there is no vocabulary */
-
-static struct json_object *member(struct json_object *object, const char *key) {
-    struct json_object *value = NULL;
-    if (!json_object_object_get_ex(object, key, &value)) fail_msg("no '%s'", key);
-    return value;
-}
-
-static ds4_token_string string_of(struct json_object *value) {
-    return (ds4_token_string){json_object_get_string(value),
-                              (size_t)json_object_get_string_len(value)};
-}
-
-/* A merge is "left right" or ["left", "right"]; the latter is joined into `*storage`, which moves
- * on. */
-static ds4_token_string merge_of(struct json_object *value, char **storage) {
-    if (json_object_is_type(value, json_type_string)) return string_of(value);
-    ds4_token_string left = string_of(json_object_array_get_idx(value, 0));
-    ds4_token_string right = string_of(json_object_array_get_idx(value, 1));
-    char *joined = *storage;
-    memcpy(joined, left.data, left.n);
-    joined[left.n] = ' ';
-    memcpy(joined + left.n + 1, right.data, right.n);
-    *storage += left.n + 1 + right.n;
-    return (ds4_token_string){joined, left.n + 1 + right.n};
-}
-
-static ds4_status create_from_json(struct json_object *root, ds4_error *error) {
-    ds4_token_string *tokens = calloc(N_VOCAB, sizeof *tokens),
-                     *merges = calloc(N_MERGES, sizeof *merges);
-    char *storage = malloc(N_MERGES * 300), *next = storage;
-    assert_true(tokens != NULL && merges != NULL && storage != NULL);
-    struct json_object *model = member(root, "model"), *list = member(model, "merges");
-    json_object_object_foreach(member(model, "vocab"), text, id) {
-        assert_in_range(json_object_get_int(id), 0, N_VOCAB - 1);
-        tokens[json_object_get_int(id)] = (ds4_token_string){text, strlen(text)};
-    }
-    struct json_object *added = member(root, "added_tokens");
-    for (size_t i = 0; i < json_object_array_length(added); i++) {
-        struct json_object *token = json_object_array_get_idx(added, i);
-        assert_in_range(json_object_get_int(member(token, "id")), 0, N_VOCAB - 1);
-        tokens[json_object_get_int(member(token, "id"))] = string_of(member(token, "content"));
-    }
-    assert_int_equal(json_object_array_length(list), N_MERGES);
-    for (size_t i = 0; i < N_MERGES; i++)
-        merges[i] = merge_of(json_object_array_get_idx(list, i), &next);
-    ds4_tokenizer_tables tables = {tokens, N_VOCAB, merges, N_MERGES};
-    ds4_status status = ds4_tokenizer_create(&tables, N_VOCAB, &tokenizer, error);
-    free(tokens);
-    free(merges);
-    free(storage);
-    return status;
-}
 
 static int load(void **state) {
     (void)state;
@@ -81,7 +30,7 @@ static int load(void **state) {
     fclose(file);
     struct json_object *root = json_object_from_file(path);
     ds4_error error = {0};
-    if (root == NULL || create_from_json(root, &error) != DS4_OK) {
+    if (root == NULL || create_v4_tokenizer(root, &tokenizer, &error) != DS4_OK) {
         print_error("%s: %s\n", path, root == NULL ? json_util_get_last_err() : error.message);
         return -1;
     }
