@@ -111,17 +111,24 @@ typedef struct ds4_sampling_request {
     size_t n_biases;
 } ds4_sampling_request;
 
+typedef enum ds4_tool_alias_kind {
+    DS4_TOOL_FUNCTION,
+    DS4_TOOL_SEARCH, /* answered as a tool_search_call */
+    DS4_TOOL_CUSTOM, /* answered as a custom_tool_call whose input is free text */
+} ds4_tool_alias_kind;
+
 /* A tool of a namespace, or one of the client's own kinds, is a function to the model. */
 typedef struct ds4_tool_alias {
     ds4_text name;             /* as the model calls it */
     ds4_text wire_name, space; /* as the client does */
-    bool tool_search;          /* answered as a tool_search_call */
+    ds4_tool_alias_kind kind;
 } ds4_tool_alias;
 
 /* What only the Responses API has: kept for its answer, no part of the prompt. Texts that are JSON
  * are as the client wrote them; an empty one means absent. */
 typedef struct ds4_responses_fields {
-    bool show_reasoning; /* reasoning.summary asks for it */
+    bool show_reasoning;   /* reasoning.summary asks for it */
+    bool sealed_reasoning; /* reasoning that is not shown travels as an opaque text */
     bool no_store;
     ds4_text previous_id, instructions, metadata, tools, tool_choice, reasoning, text;
     ds4_text input_items; /* all items that made the prompt, JSON values with commas between */

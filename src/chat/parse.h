@@ -30,7 +30,7 @@ typedef enum ds4_chat_event_type {
     DS4_EVENT_TOOL_BEGIN,     /* index, id, name */
     DS4_EVENT_TOOL_ARGUMENTS, /* index, text: the fragments of a call concatenate to one JSON
                                  object, always */
-    DS4_EVENT_TOOL_END,       /* index */
+    DS4_EVENT_TOOL_END,       /* index, malformed: it broke off here */
     DS4_EVENT_FINISH,         /* finish, repaired, malformed, text; the last event */
 } ds4_chat_event_type;
 

@@ -84,8 +84,8 @@ static void fail(ds4_parser *p, const char *why) {
         turn_into_text(p);
         return;
     }
-    if (p->state == DS4_STATE_INVOKE || p->state == DS4_STATE_VALUE) ds4_emit_call_end(p);
     p->malformed = why;
+    if (p->state == DS4_STATE_INVOKE || p->state == DS4_STATE_VALUE) ds4_emit_call_end(p);
     p->state = DS4_STATE_FAILED;
     p->n_tag = 0;
 }

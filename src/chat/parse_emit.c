@@ -149,7 +149,8 @@ void ds4_emit_call_end(ds4_parser *p) {
     p->nested = false;
     ds4_emit_arguments(p, "}");
     ds4_emit_deliver(p);
-    ds4_chat_event event = {.type = DS4_EVENT_TOOL_END, .index = p->call_index};
+    ds4_chat_event event = {
+        .type = DS4_EVENT_TOOL_END, .index = p->call_index, .malformed = p->malformed};
     send(p, &event);
     p->call_index++;
 }

@@ -35,6 +35,7 @@ typedef struct ds4_request_options {
      * messages, a last message that is not a user's or a tool's, and fields that would change the
      * answer and are not supported. */
     bool for_generation;
+    bool any_turn; /* with for_generation: nothing needs to wait for an answer */
     /* Responses only: appends the items of a stored response (JSON values with commas between
      * them). False: there is none of this id. NULL: nothing is stored. */
     bool (*find_response)(void *context, ds4_text id, ds4_strbuf *items);

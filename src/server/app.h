@@ -15,6 +15,7 @@
 #include "server/http.h"
 #include "server/keys.h"
 #include "server/metrics.h"
+#include "server/response_store.h"
 
 #define DS4_MODEL_ID "deepseek-v4-flash"
 
@@ -55,6 +56,7 @@ typedef struct ds4_app {
     ds4_metrics metrics;
     ds4_http *http;
     ds4_workers *workers;
+    ds4_response_store *responses;
     void (*loaded)(void *context); /* called by the loader thread at its end, whatever came of it */
     void (*wanted)(void *context); /* called by the event thread: a task was submitted */
     void *callback_context;
@@ -120,12 +122,17 @@ void ds4_api_health(ds4_app *app, ds4_http_reply *reply);
 void ds4_api_status(ds4_app *app, ds4_http_reply *reply);
 void ds4_api_metrics(ds4_app *app, ds4_http_reply *reply);
 
-/* ---- api_chat.c, api_completions.c, api_anthropic.c ---- */
+/* ---- api_chat.c, api_completions.c, api_anthropic.c, api_responses.c, api_compact.c ---- */
 
 /* Parses, renders and submits one request. Workers' tasks: the app is READY. */
 void ds4_api_chat(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
 void ds4_api_completions(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
 void ds4_api_messages(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
+void ds4_api_responses(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
+void ds4_api_compact(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
+/* path[0..n): what stands behind /v1/responses/, an id or ID/input_items. Event thread. */
+void ds4_api_stored_response(ds4_app *app, const char *path, size_t n, bool remove,
+                             ds4_http_reply *reply);
 /* Counts the prompt's tokens; nothing is submitted. */
 void ds4_api_count_tokens(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
 

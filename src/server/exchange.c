@@ -366,14 +366,22 @@ static ds4_exchange *create(const ds4_protocol *protocol, ds4_app *app, ds4_http
     return x;
 }
 
+static bool find_response(void *context, ds4_text id, ds4_strbuf *items) {
+    return ds4_response_store_find(((ds4_app *)context)->responses, id, DS4_STORED_ITEMS, items);
+}
+
 void ds4_exchange_run(const ds4_protocol *protocol, ds4_app *app, const ds4_strbuf *body,
                       ds4_http_reply *reply) {
-    ds4_request_options options = {.for_generation = true};
+    ds4_request_options options = {.for_generation = true,
+                                   .any_turn = protocol->any_turn,
+                                   .find_response = find_response,
+                                   .find_context = app};
     ds4_exchange *x = create(protocol, app, reply);
     if (x == NULL) return;
     atomic_fetch_add(&app->n_requests, 1);
     if (parse(x, body, &options) && (protocol->prepare == NULL || protocol->prepare(x)) &&
         render(x) && check_limits(x)) {
+        if (protocol->rendered != NULL) protocol->rendered(x);
         /* Watched from before the submission on: a client that leaves in between is not missed. */
         atomic_fetch_add(&x->references, 1);
         ds4_http_reply_watch(reply, (ds4_http_watcher){on_change, release, x});

@@ -26,11 +26,14 @@ typedef struct ds4_protocol {
     const char *keepalive;    /* what a silent stream sends; NULL: a comment */
     ds4_tool_id_protocol tool_ids;
     ds4_request_parse_fn *parse;
+    bool any_turn;      /* of the parser's options */
     bool one_text;      /* reasoning and content are one channel (for log-probabilities) */
     size_t state_bytes; /* of the protocol's own state, zeroed */
     void (*free_state)(void *state);
     /* Behind the parsed request, before it is rendered: may change it. False: answered. */
     bool (*prepare)(ds4_exchange *x);
+    /* Behind the rendered prompt: may change how the output is read. */
+    void (*rendered)(ds4_exchange *x);
     /* The stream's first events. */
     void (*begin)(ds4_exchange *x, ds4_strbuf *out);
     /* The session is chosen: how much of the prompt is there already is known. */

@@ -23,6 +23,7 @@ typedef struct ds4_server_flags {
     const char *cors_origin; /* comma-separated origins, or "*" */
     int64_t keepalive, drain, output_kb, idle_unload;
     const char *lock_file;
+    int64_t response_store_mb;
     int log_level; /* a ds4_log_level */
     int log_format;
 } ds4_server_flags;

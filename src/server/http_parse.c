@@ -79,7 +79,7 @@ static ds4_http_method method_of(ds4_http_text name, bool *known) {
         ds4_http_method method;
     } methods[] = {
         {"GET", DS4_HTTP_GET},         {"HEAD", DS4_HTTP_HEAD},     {"POST", DS4_HTTP_POST},
-        {"OPTIONS", DS4_HTTP_OPTIONS}, {"PUT", DS4_HTTP_OTHER},     {"DELETE", DS4_HTTP_OTHER},
+        {"OPTIONS", DS4_HTTP_OPTIONS}, {"PUT", DS4_HTTP_OTHER},     {"DELETE", DS4_HTTP_DELETE},
         {"PATCH", DS4_HTTP_OTHER},     {"CONNECT", DS4_HTTP_OTHER}, {"TRACE", DS4_HTTP_OTHER},
     };
     *known = true;

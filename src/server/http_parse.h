@@ -33,7 +33,8 @@ typedef enum ds4_http_method {
     DS4_HTTP_HEAD,
     DS4_HTTP_POST,
     DS4_HTTP_OPTIONS,
-    DS4_HTTP_OTHER, /* PUT, DELETE, PATCH, TRACE, CONNECT: known, never served */
+    DS4_HTTP_DELETE,
+    DS4_HTTP_OTHER, /* PUT, PATCH, TRACE, CONNECT: known, never served */
 } ds4_http_method;
 
 typedef enum ds4_http_framing {

@@ -243,6 +243,8 @@ static ds4_status start(server *s, ds4_error *error) {
                       flags->host);
     ds4_log_write(&s->log, DS4_LOG_INFO, "bound %s port %u, loading %s", flags->host,
                   (unsigned)ds4_http_port(app->http), flags->model);
+    app->responses = ds4_response_store_create((size_t)flags->response_store_mb << 20);
+    if (app->responses == NULL) return ds4_fail_memory(error, 0, "the stored responses");
     status = ds4_workers_create(app, WORKER_THREADS, (size_t)(flags->queue + flags->slots),
                                 BODY_MEMORY, &app->workers, error);
     if (status != DS4_OK) return status;
@@ -259,6 +261,7 @@ static void stop(server *s) {
     ds4_workers_destroy(s->app.workers);
     ds4_sched_destroy(s->app.sched);
     ds4_http_destroy(s->app.http);
+    ds4_response_store_destroy(s->app.responses);
     ds4_model_close(s->app.model);
     if (s->interrupt != NULL) event_free(s->interrupt);
     if (s->terminate != NULL) event_free(s->terminate);

@@ -9,7 +9,8 @@ typedef enum route_kind {
     ROUTE_NONE,
     ROUTE_SHOW, /* GET, answered at once by the event thread */
     ROUTE_MODEL,
-    ROUTE_TASK, /* POST with a JSON body, answered by a worker */
+    ROUTE_RESPONSE, /* GET or DELETE of a stored response */
+    ROUTE_TASK,     /* POST with a JSON body, answered by a worker */
 } route_kind;
 
 /* Every path that is served, apart from /v1/models/ID. */
@@ -36,25 +37,34 @@ static const route routes[] = {
     {"/v1/models", ROUTE_SHOW, .show = ds4_api_models_list},
     {"/v1/chat/completions", ROUTE_TASK, .run = ds4_api_chat},
     {"/v1/completions", ROUTE_TASK, .run = ds4_api_completions},
+    {"/v1/responses", ROUTE_TASK, .run = ds4_api_responses},
+    {"/v1/responses/compact", ROUTE_TASK, .run = ds4_api_compact},
     {"/v1/messages", ROUTE_TASK, .run = ds4_api_messages, .shape = DS4_ERROR_ANTHROPIC},
     {"/v1/messages/count_tokens", ROUTE_TASK, .run = ds4_api_count_tokens,
      .shape = DS4_ERROR_ANTHROPIC},
     {"/api/hello", ROUTE_SHOW, .show = show_nothing, .open = true},
 };
 static const route model_route = {.path = "/v1/models/ID", .kind = ROUTE_MODEL};
+static const route response_route = {.path = "/v1/responses/ID", .kind = ROUTE_RESPONSE};
 static const route no_route = {.path = "other", .kind = ROUTE_NONE};
 
 enum { STATUS_CLIENT_LEFT = 499 }; /* nobody gets it: for logs and metrics */
 
-static const char model_prefix[] = "/v1/models/";
+static const char model_prefix[] = "/v1/models/", response_prefix[] = "/v1/responses/";
+
+/* What stands behind the prefix; n is 0 when nothing does or the path has another one. */
+static ds4_http_text behind(ds4_http_text path, const char *prefix) {
+    size_t n = strlen(prefix);
+    if (path.n <= n || memcmp(path.data, prefix, n) != 0) return (ds4_http_text){NULL, 0};
+    return (ds4_http_text){path.data + n, path.n - n};
+}
 
 static const route *find_route(ds4_http_text path) {
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
         if (ds4_http_text_equals(path, routes[i].path)) return &routes[i];
-    size_t n = sizeof model_prefix - 1;
-    if (path.n > n && memcmp(path.data, model_prefix, n) == 0 &&
-        memchr(path.data + n, '/', path.n - n) == NULL)
-        return &model_route;
+    ds4_http_text model = behind(path, model_prefix);
+    if (model.n > 0 && memchr(model.data, '/', model.n) == NULL) return &model_route;
+    if (behind(path, response_prefix).n > 0) return &response_route;
     return &no_route;
 }
 
@@ -153,7 +163,7 @@ static void allow_origin(ds4_http_reply *reply, ds4_http_text origin) {
     ds4_strbuf_append(&lines, origin.data, origin.n);
     ds4_strbuf_puts(&lines,
                     "\r\nVary: Origin\r\n"
-                    "Access-Control-Allow-Methods: GET, POST, OPTIONS\r\n"
+                    "Access-Control-Allow-Methods: GET, POST, DELETE, OPTIONS\r\n"
                     "Access-Control-Allow-Headers: Authorization, Content-Type, x-api-key, *\r\n");
     if (!lines.failed) ds4_http_reply_set_headers(reply, lines.data);
     ds4_strbuf_free(&lines);
@@ -191,7 +201,8 @@ static bool admit(void *context, const ds4_http_head *head, ds4_http_reply *repl
     if (head->method == DS4_HTTP_OPTIONS) {
         if (head->origin.data != NULL && origin_is_allowed(app, head->origin))
             allow_origin(reply, head->origin);
-        ds4_http_reply_send(reply, 204, "Allow: GET, HEAD, POST, OPTIONS\r\n", NULL, NULL, 0);
+        ds4_http_reply_send(reply, 204, "Allow: GET, HEAD, POST, DELETE, OPTIONS\r\n", NULL, NULL,
+                            0);
         return false;
     }
     if (!check_caller(app, head, found->open, reply)) return false;
@@ -208,6 +219,7 @@ static bool admit(void *context, const ds4_http_head *head, ds4_http_reply *repl
         }
         return true;
     }
+    if (target == ROUTE_RESPONSE && head->method == DS4_HTTP_DELETE) return true;
     if (head->method != DS4_HTTP_GET && head->method != DS4_HTTP_HEAD)
         return turn_away(reply, 405, "this endpoint takes GET requests",
                          "Allow: GET, HEAD, OPTIONS\r\n");
@@ -222,9 +234,12 @@ static void handle(void *context, const ds4_http_head *head, ds4_strbuf *body,
     case ROUTE_SHOW:
         found->show(app, reply);
         break;
-    case ROUTE_MODEL: {
-        size_t n = sizeof model_prefix - 1;
-        ds4_api_models_get(app, (ds4_http_text){head->path.data + n, head->path.n - n}, reply);
+    case ROUTE_MODEL:
+        ds4_api_models_get(app, behind(head->path, model_prefix), reply);
+        break;
+    case ROUTE_RESPONSE: {
+        ds4_http_text id = behind(head->path, response_prefix);
+        ds4_api_stored_response(app, id.data, id.n, head->method == DS4_HTTP_DELETE, reply);
         break;
     }
     case ROUTE_TASK:
@@ -253,7 +268,7 @@ static void begun(void *context, ds4_http_reply *reply) {
 }
 
 static void ended(void *context, const ds4_http_summary *summary) {
-    static const char *const methods[] = {"GET", "HEAD", "POST", "OPTIONS", "other"};
+    static const char *const methods[] = {"GET", "HEAD", "POST", "OPTIONS", "DELETE", "other"};
     ds4_app *app = context;
     const char *name = "malformed", *method = "-";
     if (summary->head != NULL) {

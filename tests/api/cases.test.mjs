@@ -1,4 +1,4 @@
-// The table of black-box cases that concern models, chat completions and HTTP itself.
+// The table of black-box cases: every protocol, and HTTP itself.
 import { test, before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -6,7 +6,6 @@ import { join } from 'node:path';
 import { Server, fixtures, raw, encodeRequest, request } from './harness.mjs';
 import { expand, judge } from './match.mjs';
 
-const later = /^\/v1\/responses/; // APIs of a later version
 const cases = readFileSync(join(fixtures, 'cases.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
 let server;
 
@@ -14,7 +13,6 @@ before(async () => { server = await Server.start(['--queue', '32']); });
 after(async () => { if (server) assert.deepEqual(await server.stop(), { code: 0, signal: null }, server.log()); });
 
 for (const c of cases) {
-  if (later.test(c.path)) continue;
   test(`${c.profile}: ${c.name}`, async () => {
     const bytes = c.raw !== undefined ? Buffer.from(c.raw, 'latin1')
       : encodeRequest(c.method, c.path, c.body === null ? undefined : expand(c.body), c.headers);
@@ -29,13 +27,6 @@ for (const c of cases) {
     }
   });
 }
-
-test('later APIs are answered with a JSON error', async () => {
-  for (const path of ['/v1/responses']) {
-    const response = await request(server, 'POST', path, {});
-    assert.equal(response.status, 404);
-  }
-});
 
 test('the server is still there', async () => {
   const response = await request(server, 'GET', '/v1/models');
