@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "chat/dsml.h"
+#include "chat/render_internal.h"
 
 #define WORD DS4_DSML_WORD
 
@@ -66,7 +67,7 @@ static void add_segment(ds4_prompt *prompt, ds4_control control, size_t begin) {
     prompt->segments[prompt->n_segments++] = (ds4_segment){control, begin, prompt->text.n};
 }
 
-static void put_control(ds4_prompt *prompt, ds4_control control) {
+void ds4_render_control(ds4_prompt *prompt, ds4_control control) {
     size_t begin = prompt->text.n;
     ds4_strbuf_puts(&prompt->text, ds4_control_spelling(control));
     add_segment(prompt, control, begin);
@@ -89,9 +90,8 @@ static ds4_control control_at(const char *at, size_t n) {
     return DS4_CONTROL_NONE;
 }
 
-/* The template's own words: control words become controls. Never for anything that came with the
- * request. */
-static void put_template(ds4_prompt *prompt, const char *words) {
+/* Never for anything that came with the request. */
+void ds4_render_words(ds4_prompt *prompt, const char *words) {
     size_t n = strlen(words), begin = 0;
     for (size_t i = 0; i < n;) {
         ds4_control control = control_at(words + i, n - i);
@@ -100,14 +100,14 @@ static void put_template(ds4_prompt *prompt, const char *words) {
             continue;
         }
         put_text(prompt, words + begin, i - begin);
-        put_control(prompt, control);
+        ds4_render_control(prompt, control);
         i += strlen(ds4_control_spelling(control));
         begin = i;
     }
     put_text(prompt, words + begin, n - begin);
 }
 
-static void put(ds4_prompt *prompt, ds4_text text) {
+void ds4_render_text(ds4_prompt *prompt, ds4_text text) {
     put_text(prompt, text.data, text.n);
 }
 
@@ -119,17 +119,17 @@ static void put(ds4_prompt *prompt, ds4_text text) {
 static void put_system(ds4_prompt *prompt, const ds4_chat_request *request) {
     size_t begin = prompt->text.n;
     if (prompt->tools_active) {
-        put_template(prompt, TOOLS_HEAD);
+        ds4_render_words(prompt, TOOLS_HEAD);
         for (size_t i = 0; i < request->n_tools; i++) {
             if (i > 0) put_text(prompt, "\n", 1);
-            put(prompt, request->tools[i].schema);
+            ds4_render_text(prompt, request->tools[i].schema);
         }
-        put_template(prompt, TOOLS_TAIL);
+        ds4_render_words(prompt, TOOLS_TAIL);
     }
     for (size_t i = 0; i < request->n_messages; i++) {
         if (request->messages[i].role != DS4_ROLE_SYSTEM) continue;
         if (prompt->text.n > begin) put_text(prompt, "\n\n", 2);
-        put(prompt, request->messages[i].content);
+        ds4_render_text(prompt, request->messages[i].content);
     }
 }
 
@@ -139,12 +139,12 @@ static void put_parameter(ds4_prompt *prompt, ds4_text key, bool is_string,
                           const ds4_strbuf *value) {
     ds4_strbuf name = {0};
     ds4_dsml_escape_attribute(key, &name);
-    put_template(prompt, "<" WORD "parameter name=\"");
+    ds4_render_words(prompt, "<" WORD "parameter name=\"");
     put_text(prompt, name.data, name.n);
     put_text(prompt, is_string ? "\" string=\"true\">" : "\" string=\"false\">",
              is_string ? 16 : 17);
     put_text(prompt, value->data, value->n);
-    put_template(prompt, "</" WORD "parameter>\n");
+    ds4_render_words(prompt, "</" WORD "parameter>\n");
     if (name.failed || value->failed) prompt->text.failed = true;
     ds4_strbuf_free(&name);
 }
@@ -168,7 +168,7 @@ static void put_json_parameter(ds4_prompt *prompt, ds4_json_value key, ds4_json_
 static void put_call(ds4_prompt *prompt, const ds4_tool_call *call) {
     ds4_strbuf name = {0};
     ds4_dsml_escape_attribute(call->name, &name);
-    put_template(prompt, "<" WORD "invoke name=\"");
+    ds4_render_words(prompt, "<" WORD "invoke name=\"");
     put_text(prompt, name.data, name.n);
     put_text(prompt, "\">\n", 3);
     if (name.failed) prompt->text.failed = true;
@@ -187,20 +187,19 @@ static void put_call(ds4_prompt *prompt, const ds4_tool_call *call) {
         put_parameter(prompt, DS4_TEXT("arguments"), true, &value);
         ds4_strbuf_free(&value);
     }
-    put_template(prompt, "</" WORD "invoke>\n");
+    ds4_render_words(prompt, "</" WORD "invoke>\n");
 }
 
 static void put_calls(ds4_prompt *prompt, const ds4_chat_message *message) {
     if (message->n_calls == 0) return;
-    put_template(prompt, "\n\n<" WORD "tool_calls>\n");
+    ds4_render_words(prompt, "\n\n<" WORD "tool_calls>\n");
     for (size_t i = 0; i < message->n_calls; i++) put_call(prompt, &message->calls[i]);
-    put_template(prompt, "</" WORD "tool_calls>");
+    ds4_render_words(prompt, "</" WORD "tool_calls>");
 }
 
 /* ---- turns ---- */
 
-/* A tool's result cannot end its own element. */
-static void put_tool_result(ds4_prompt *prompt, ds4_text content) {
+void ds4_render_result(ds4_prompt *prompt, ds4_text content) {
     static const char CLOSE[] = "</tool_result>";
     const size_t n_close = sizeof CLOSE - 1;
     put_text(prompt, "<tool_result>", 13);
@@ -218,16 +217,16 @@ static void put_tool_result(ds4_prompt *prompt, ds4_text content) {
 static void put_assistant(ds4_prompt *prompt, const ds4_chat_message *message, bool pending,
                           bool keep_reasoning) {
     if (pending) {
-        put_control(prompt, DS4_CONTROL_ASSISTANT);
+        ds4_render_control(prompt, DS4_CONTROL_ASSISTANT);
         if (keep_reasoning) {
-            put_control(prompt, DS4_CONTROL_THINK);
-            put(prompt, message->reasoning);
+            ds4_render_control(prompt, DS4_CONTROL_THINK);
+            ds4_render_text(prompt, message->reasoning);
         }
-        put_control(prompt, DS4_CONTROL_THINK_END);
+        ds4_render_control(prompt, DS4_CONTROL_THINK_END);
     }
-    put(prompt, message->content);
+    ds4_render_text(prompt, message->content);
     put_calls(prompt, message);
-    put_control(prompt, DS4_CONTROL_EOS);
+    ds4_render_control(prompt, DS4_CONTROL_EOS);
 }
 
 static void put_turns(ds4_prompt *prompt, const ds4_chat_request *request) {
@@ -246,13 +245,14 @@ static void put_turns(ds4_prompt *prompt, const ds4_chat_request *request) {
         case DS4_ROLE_SYSTEM:
             continue; /* hoisted; does not end a run of results */
         case DS4_ROLE_USER:
-            if (!message->continues_turn) put_control(prompt, DS4_CONTROL_USER);
-            put(prompt, message->content);
+            if (!message->continues_turn) ds4_render_control(prompt, DS4_CONTROL_USER);
+            ds4_render_text(prompt, message->content);
             pending = true;
             break;
         case DS4_ROLE_TOOL:
-            if (!in_results && !message->continues_turn) put_control(prompt, DS4_CONTROL_USER);
-            put_tool_result(prompt, message->content);
+            if (!in_results && !message->continues_turn)
+                ds4_render_control(prompt, DS4_CONTROL_USER);
+            ds4_render_result(prompt, message->content);
             pending = true;
             break;
         case DS4_ROLE_ASSISTANT:
@@ -266,9 +266,9 @@ static void put_turns(ds4_prompt *prompt, const ds4_chat_request *request) {
     }
     prompt->awaits_answer = pending;
     if (!pending) return;
-    put_control(prompt, DS4_CONTROL_ASSISTANT);
-    put_control(prompt,
-                prompt->think_mode == DS4_THINK_NONE ? DS4_CONTROL_THINK_END : DS4_CONTROL_THINK);
+    ds4_render_control(prompt, DS4_CONTROL_ASSISTANT);
+    ds4_render_control(prompt, prompt->think_mode == DS4_THINK_NONE ? DS4_CONTROL_THINK_END
+                                                                    : DS4_CONTROL_THINK);
 }
 
 static bool has_look_alike(const ds4_prompt *prompt) {
@@ -284,7 +284,7 @@ static bool has_look_alike(const ds4_prompt *prompt) {
 
 ds4_status ds4_render(const ds4_chat_request *request, const ds4_render_options *options,
                       ds4_prompt *prompt, ds4_error *error) {
-    if (options->layout != DS4_TEMPLATE_DS4)
+    if (options->layout != DS4_TEMPLATE_DS4 && options->layout != DS4_TEMPLATE_VENDOR)
         return ds4_fail(error, DS4_INVALID_ARGUMENT, "there is no chat template number %d",
                         (int)options->layout);
     const ds4_effort_table *table =
@@ -293,15 +293,20 @@ ds4_status ds4_render(const ds4_chat_request *request, const ds4_render_options 
     prompt->think_mode = rule.mode;
     prompt->tools_active = ds4_chat_request_tools_active(request);
 
-    put_control(prompt, DS4_CONTROL_BOS);
+    ds4_render_control(prompt, DS4_CONTROL_BOS);
     if (request->raw) {
-        for (size_t i = 0; i < request->n_messages; i++) put(prompt, request->messages[i].content);
+        for (size_t i = 0; i < request->n_messages; i++)
+            ds4_render_text(prompt, request->messages[i].content);
         prompt->awaits_answer = true;
         goto done;
     }
-    if (rule.prefix != NULL) put_template(prompt, rule.prefix);
-    put_system(prompt, request);
-    put_turns(prompt, request);
+    if (rule.prefix != NULL) ds4_render_words(prompt, rule.prefix);
+    if (options->layout == DS4_TEMPLATE_VENDOR) {
+        ds4_render_vendor(prompt, request);
+    } else {
+        put_system(prompt, request);
+        put_turns(prompt, request);
+    }
 done:
     if (prompt->text.failed) {
         ds4_prompt_free(prompt);

@@ -12,7 +12,8 @@
 #include "chat/think.h"
 
 typedef enum ds4_template {
-    DS4_TEMPLATE_DS4, /* the layout that the peers' servers use */
+    DS4_TEMPLATE_DS4,    /* the layout that other servers of this model use */
+    DS4_TEMPLATE_VENDOR, /* the model maker's own */
 } ds4_template;
 
 typedef struct ds4_render_options {

@@ -9,6 +9,15 @@
     "considered alternative, and rejected hypothesis to ensure absolutely no assumption is left "  \
     "unchecked.\n\n"
 
+#define BEYOND_MAX_PREFIX                                                                          \
+    "Reasoning Effort: Beyond maximum \xE2\x80\x94 exhaustive, relentless, and uncompromising.\n"  \
+    "You MUST reason with the utmost depth and rigor, leaving absolutely nothing to chance: "      \
+    "exhaustively decompose the problem into its most fundamental components, trace every causal " \
+    "chain to its root, and resolve the underlying cause rather than any surface symptom.\n"       \
+    "Do not stop reasoning until you have independently verified the solution from multiple "      \
+    "angles and are certain that no assumption remains unchecked and no error remains "            \
+    "undiscovered.\n\n"
+
 const ds4_effort_table ds4_effort_table_first = {
     .name = "first",
     .rules =
@@ -23,6 +32,22 @@ const ds4_effort_table ds4_effort_table_first = {
             [DS4_EFFORT_MAX] = {DS4_THINK_MAX, MAX_PREFIX},
         },
     .short_context = {DS4_THINK_HIGH, NULL},
+};
+
+const ds4_effort_table ds4_effort_table_refresh = {
+    .name = "refresh",
+    .rules =
+        {
+            [DS4_EFFORT_DEFAULT] = {DS4_THINK_HIGH, NULL},
+            [DS4_EFFORT_NONE] = {DS4_THINK_NONE, NULL},
+            [DS4_EFFORT_MINIMAL] = {DS4_THINK_HIGH, NULL},
+            [DS4_EFFORT_LOW] = {DS4_THINK_HIGH, NULL},
+            [DS4_EFFORT_MEDIUM] = {DS4_THINK_HIGH, MAX_PREFIX},
+            [DS4_EFFORT_HIGH] = {DS4_THINK_HIGH, MAX_PREFIX},
+            [DS4_EFFORT_XHIGH] = {DS4_THINK_MAX, BEYOND_MAX_PREFIX},
+            [DS4_EFFORT_MAX] = {DS4_THINK_MAX, BEYOND_MAX_PREFIX},
+        },
+    .short_context = {DS4_THINK_HIGH, MAX_PREFIX},
 };
 
 ds4_effort_rule ds4_think_resolve(const ds4_effort_table *table, ds4_think_controls controls,

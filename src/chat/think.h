@@ -28,6 +28,9 @@ typedef struct ds4_effort_table {
 
 /* The first V4 Flash weights: none, high (every middle name), max. */
 extern const ds4_effort_table ds4_effort_table_first;
+/* The later refresh of the weights: low (the default, no text), high, max, each other name one of
+ * these. */
+extern const ds4_effort_table ds4_effort_table_refresh;
 
 /* The rule that holds for these controls in a context of `n_context` tokens. */
 ds4_effort_rule ds4_think_resolve(const ds4_effort_table *table, ds4_think_controls controls,

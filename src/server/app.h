@@ -152,8 +152,9 @@ bool ds4_workers_have_waiting(const ds4_workers *workers);
 /* Answers what waits with 503. */
 void ds4_workers_refuse(ds4_workers *workers, const char *message);
 /* Takes the body over and keeps a reference to the reply. False: too many are waiting. Tasks wait
- * until the app is READY, in order. */
-bool ds4_workers_submit(ds4_workers *workers, ds4_task_fn task, ds4_strbuf *body,
+ * until the app is READY, in order. `light` ones, which need the tokenizer only, do not count:
+ * clients send dozens at once. */
+bool ds4_workers_submit(ds4_workers *workers, ds4_task_fn task, bool light, ds4_strbuf *body,
                         ds4_http_reply *reply);
 
 #endif

@@ -248,8 +248,11 @@ static void refuse_overflow(ds4_exchange *x, uint64_t n_prompt, uint64_t n_conte
 /* False: answered. */
 static bool render(ds4_exchange *x) {
     ds4_error error = {0};
-    ds4_render_options options = {.layout = DS4_TEMPLATE_DS4,
-                                  .n_context = (uint32_t)x->app->flags->ctx};
+    const ds4_server_flags *flags = x->app->flags;
+    ds4_render_options options = {.layout = (ds4_template)flags->chat_template,
+                                  .n_context = (uint32_t)flags->ctx,
+                                  .effort = flags->effort_table == 0 ? &ds4_effort_table_first
+                                                                     : &ds4_effort_table_refresh};
     const ds4_tokenizer *tokenizer = ds4_model_get_tokenizer(x->app->model);
     ds4_status status = ds4_render(&x->request, &options, &x->prompt, &error);
     if (status == DS4_OK) status = ds4_prompt_tokenize(&x->prompt, tokenizer, &x->ids, &error);
@@ -301,7 +304,8 @@ static bool submit(ds4_exchange *x) {
         .max_tokens = max_tokens_of(x),
         .sampling = ds4_sampling_resolve(
             x->request.sampling, (ds4_sampling_profile)x->app->flags->sampling_profile, thinking),
-        .think_budget = x->request.think.budget,
+        .think_budget = x->request.think.budget > 0 ? x->request.think.budget
+                                                    : (uint32_t)x->app->flags->think_budget,
         .n_top_logprobs = x->request.n_top_logprobs,
         .parser = {.thinking = thinking,
                    .tools_active = x->prompt.tools_active,

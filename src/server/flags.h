@@ -24,6 +24,8 @@ typedef struct ds4_server_flags {
     int64_t keepalive, drain, output_kb, idle_unload;
     const char *lock_file;
     int64_t response_store_mb;
+    int chat_template, effort_table; /* ds4_template; 0 first, 1 refresh */
+    int64_t think_budget;
     int log_level; /* a ds4_log_level */
     int log_format;
 } ds4_server_flags;

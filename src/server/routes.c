@@ -19,6 +19,7 @@ typedef struct route {
     route_kind kind;
     void (*show)(ds4_app *app, ds4_http_reply *reply); /* ROUTE_SHOW */
     ds4_task_fn run;                                   /* ROUTE_TASK */
+    bool light;                                        /* see ds4_workers_submit */
     ds4_error_shape shape;                             /* of its error bodies */
     bool open;                                         /* needs no key */
 } route;
@@ -40,7 +41,7 @@ static const route routes[] = {
     {"/v1/responses", ROUTE_TASK, .run = ds4_api_responses},
     {"/v1/responses/compact", ROUTE_TASK, .run = ds4_api_compact},
     {"/v1/messages", ROUTE_TASK, .run = ds4_api_messages, .shape = DS4_ERROR_ANTHROPIC},
-    {"/v1/messages/count_tokens", ROUTE_TASK, .run = ds4_api_count_tokens,
+    {"/v1/messages/count_tokens", ROUTE_TASK, .run = ds4_api_count_tokens, .light = true,
      .shape = DS4_ERROR_ANTHROPIC},
     {"/api/hello", ROUTE_SHOW, .show = show_nothing, .open = true},
 };
@@ -243,7 +244,7 @@ static void handle(void *context, const ds4_http_head *head, ds4_strbuf *body,
         break;
     }
     case ROUTE_TASK:
-        if (!ds4_workers_submit(app->workers, found->run, body, reply))
+        if (!ds4_workers_submit(app->workers, found->run, found->light, body, reply))
             ds4_api_error_busy(reply, "too many requests are waiting already; try again later");
         else
             app->wanted(app->callback_context);

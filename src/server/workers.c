@@ -7,6 +7,7 @@
 typedef struct task {
     struct task *next;
     ds4_task_fn run;
+    bool light;
     ds4_strbuf body;
     ds4_http_reply *reply;
 } task;
@@ -40,7 +41,7 @@ static void *work(void *context) {
         if (t != NULL) {
             workers->first = t->next;
             if (t->next == NULL) workers->last = NULL;
-            workers->n_waiting--;
+            workers->n_waiting -= !t->light;
             workers->waiting_bytes -= t->body.n;
             workers->n_running++;
         }
@@ -106,15 +107,16 @@ void ds4_workers_refuse(ds4_workers *workers, const char *message) {
     }
 }
 
-bool ds4_workers_submit(ds4_workers *workers, ds4_task_fn run, ds4_strbuf *body,
+bool ds4_workers_submit(ds4_workers *workers, ds4_task_fn run, bool light, ds4_strbuf *body,
                         ds4_http_reply *reply) {
     ds4_app *app = workers->app;
     task *t = calloc(1, sizeof *t);
     if (t == NULL) return false;
     t->run = run;
+    t->light = light;
     pthread_mutex_lock(&app->mutex);
     bool room =
-        workers->n_waiting < workers->max_waiting &&
+        (light || workers->n_waiting < workers->max_waiting) &&
         (workers->n_waiting == 0 || workers->waiting_bytes + body->n <= workers->max_waiting_bytes);
     if (room) {
         t->body = *body;
@@ -125,7 +127,7 @@ bool ds4_workers_submit(ds4_workers *workers, ds4_task_fn run, ds4_strbuf *body,
         else
             workers->first = t;
         workers->last = t;
-        workers->n_waiting++;
+        workers->n_waiting += !light;
         workers->waiting_bytes += t->body.n;
         pthread_cond_broadcast(&app->changed);
     }

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "chat/dsml.h"
+#include "chat/python_json.h"
 #include "chat/render.h"
 #include "chat/request_parse.h"
 #include "chat/tool_id.h"
@@ -331,6 +332,135 @@ static void test_random_ids_and_unknown_layout(void **state) {
     assert_int_equal(ds4_render(&request, &options, &prompt, NULL), DS4_INVALID_ARGUMENT);
 }
 
+/* Answers of Python 3: json.dumps(json.loads(text), ensure_ascii=False). */
+static void test_python_json(void **state) {
+    (void)state;
+    static const struct {
+        const char *json, *python;
+    } cases[] = {
+        {"{\"a\":[1,2.50,-0,-0.0,1e5,1E-7,1.5e300,123456789012345678901234567890],\"b\" : {} , "
+         "\"c\":[ ]}",
+         "{\"a\": [1, 2.5, 0, -0.0, 100000.0, 1e-07, 1.5e+300, 123456789012345678901234567890], "
+         "\"b\": {}, \"c\": []}"},
+        {"\"\\u00e9\\/\\b\\f\\n\\t\\u0001\\u007f\\ud83d\\ude00\"",
+         "\"\303\251/\\b\\f\\n\\t\\u0001\177\360\237\230\200\""},
+        {"[0.1,1e16,1e15,9007199254740993.0,0.0001,0.00001,100.0,1e22,5e-324,1."
+         "7976931348623157e308]",
+         "[0.1, 1e+16, 1000000000000000.0, 9007199254740992.0, 0.0001, 1e-05, 100.0, 1e+22, "
+         "5e-324, 1.7976931348623157e+308]"},
+        {"{\"x\":{\"y\":[{\"z\":null},true,false]}}",
+         "{\"x\": {\"y\": [{\"z\": null}, true, false]}}"},
+        {"  12  ", "12"},
+        {"\"a: b, c\"", "\"a: b, c\""},
+        {"3.14159", "3.14159"},
+        {"-2.5e-3", "-0.0025"},
+        {"1e400", "Infinity"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ds4_strbuf out = {0};
+        ds4_json_value value;
+        assert_int_equal(ds4_json_scan(cases[i].json, strlen(cases[i].json), 16, &value, NULL),
+                         DS4_OK);
+        ds4_python_json(value, &out);
+        assert_string_equal(out.data, cases[i].python);
+        ds4_strbuf_free(&out);
+    }
+}
+
+static char *render_vendor(const char *body, const ds4_effort_table *effort) {
+    ds4_request_options lenient = {.for_generation = false};
+    ds4_render_options options = {
+        .layout = DS4_TEMPLATE_VENDOR, .n_context = DS4_THINK_MAX_CONTEXT, .effort = effort};
+    ds4_chat_request request;
+    ds4_prompt prompt = {0};
+    assert_int_equal(ds4_openai_request_parse(body, strlen(body), &lenient, &request, NULL),
+                     DS4_OK);
+    assert_int_equal(ds4_render(&request, &options, &prompt, NULL), DS4_OK);
+    char *text = ds4_strbuf_take(&prompt.text);
+    ds4_prompt_free(&prompt);
+    ds4_chat_request_free(&request);
+    return text;
+}
+
+#define BOS                                                                                        \
+    "<\xEF\xBD\x9C"                                                                                \
+    "begin\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"
+#define EOS                                                                                        \
+    "<\xEF\xBD\x9C"                                                                                \
+    "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"
+#define USER "<\xEF\xBD\x9CUser\xEF\xBD\x9C>"
+#define ANSWER                                                                                     \
+    "<\xEF\xBD\x9C"                                                                                \
+    "Assistant\xEF\xBD\x9C>"
+
+/* The model maker's layout: system text, then tools; turns joined; results in the order of calls;
+ * nothing escaped; Python's JSON; an empty line for no parameters. */
+static void test_vendor_template(void **state) {
+    (void)state;
+    char *text = render_vendor(
+        "{\"messages\":[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"developer\","
+        "\"content\":\"D\"},"
+        "{\"role\":\"user\",\"content\":\"U\"},{\"role\":\"assistant\",\"content\":\"A\","
+        "\"reasoning_content\":\"R\","
+        "\"tool_calls\":[{\"id\":\"1\",\"function\":{\"name\":\"f&\",\"arguments\":\"{\\\"x\\\":[1,"
+        "2],\\\"y\\\":\\\"<&\\\"}\"}},"
+        "{\"id\":\"2\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}}]},"
+        "{\"role\":\"tool\",\"tool_call_id\":\"2\",\"content\":\"two\"},{\"role\":\"tool\",\"tool_"
+        "call_id\":\"1\",\"content\":\"one\"},"
+        "{\"role\":\"user\",\"content\":\"V\"}],"
+        "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"g\",\"n\":[1,2]}}]}",
+        NULL);
+    const char *head =
+        BOS "S\n\n## Tools\n\nYou have access to a set of tools to help answer the user's";
+    assert_memory_equal(text, head, strlen(head));
+    const char *tail =
+        "### Available Tool Schemas\n\n{\"name\": \"g\", \"n\": [1, 2]}\n\nYou MUST strictly "
+        "follow the above defined tool name and parameter schemas to invoke tool calls.\n" USER
+        "D\n\nU" ANSWER "<think>R</think>A\n\n<" DS4_DSML_WORD "tool_calls>\n"
+        "<" DS4_DSML_WORD "invoke name=\"f&\">\n"
+        "<" DS4_DSML_WORD "parameter name=\"x\" string=\"false\">[1, 2]</" DS4_DSML_WORD
+        "parameter>\n"
+        "<" DS4_DSML_WORD "parameter name=\"y\" string=\"true\"><&</" DS4_DSML_WORD "parameter>\n"
+        "</" DS4_DSML_WORD "invoke>\n<" DS4_DSML_WORD "invoke name=\"g\">\n\n</" DS4_DSML_WORD
+        "invoke>\n"
+        "</" DS4_DSML_WORD "tool_calls>" EOS USER
+        "<tool_result>one</tool_result>\n\n<tool_result>two</tool_result>\n\nV" ANSWER "<think>";
+    assert_string_equal(strstr(text, "### Available"), tail);
+    free(text);
+    text = render_vendor(
+        "{\"messages\":[{\"content\":\"U\"},{\"role\":\"assistant\",\"content\":\"A\","
+        "\"reasoning_content\":\"R\"},{\"content\":\"V\"}]}",
+        NULL);
+    assert_string_equal(text, BOS USER "U" ANSWER "</think>A" EOS USER "V" ANSWER "<think>");
+    free(text);
+}
+
+static void test_effort_tables(void **state) {
+    (void)state;
+    static const struct {
+        const char *effort;
+        const char *first, *refresh; /* how the prompt begins behind BOS */
+    } cases[] = {{"null", "<", "<"},
+                 {"\"minimal\"", "<", "<"},
+                 {"\"low\"", "<", "<"},
+                 {"\"medium\"", "<", "Reasoning Effort: Absolute"},
+                 {"\"high\"", "<", "Reasoning Effort: Absolute"},
+                 {"\"xhigh\"", "<", "Reasoning Effort: Beyond"},
+                 {"\"max\"", "Reasoning Effort: Absolute", "Reasoning Effort: Beyond"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char body[128];
+        snprintf(body, sizeof body, "{\"messages\":[{\"content\":\"U\"}],\"reasoning_effort\":%s}",
+                 cases[i].effort);
+        char *first = render_vendor(body, &ds4_effort_table_first);
+        char *refresh = render_vendor(body, &ds4_effort_table_refresh);
+        size_t n = strlen(BOS);
+        assert_memory_equal(first + n, cases[i].first, strlen(cases[i].first));
+        assert_memory_equal(refresh + n, cases[i].refresh, strlen(cases[i].refresh));
+        free(first);
+        free(refresh);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_recorded_requests),
@@ -341,6 +471,9 @@ int main(void) {
         cmocka_unit_test(test_string_escape_is_inverted),
         cmocka_unit_test(test_attribute_escape_is_inverted),
         cmocka_unit_test(test_random_ids_and_unknown_layout),
+        cmocka_unit_test(test_python_json),
+        cmocka_unit_test(test_vendor_template),
+        cmocka_unit_test(test_effort_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
