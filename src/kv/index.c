@@ -156,7 +156,19 @@ static double score(const ds4_kv_index *index, const uint32_t *refs, const ds4_k
     return (1.0 + tip->hits) * freshness * tip->n_tokens / (double)bytes;
 }
 
-const ds4_kv_item *ds4_kv_index_victim(ds4_kv_index *index, uint64_t now, uint64_t grace) {
+void ds4_kv_index_give_up(ds4_kv_index *index, const ds4_kv_file *file) {
+    ds4_kv_key key = file->parent;
+    for (size_t depth = 0; depth <= index->n; depth++) {
+        ds4_kv_item *block = ds4_kv_index_find_block(index, key);
+        if (block == NULL) break;
+        block->used = 0;
+        key = block->file.parent;
+    }
+    ds4_kv_index_remove(index, file);
+}
+
+const ds4_kv_item *ds4_kv_index_victim(ds4_kv_index *index, uint64_t now, uint64_t grace,
+                                       const ds4_kv_file *keep) {
     uint32_t *refs = calloc(index->n + 1, sizeof *refs);
     const ds4_kv_item *victim = NULL;
     double lowest = 0;
@@ -171,6 +183,7 @@ const ds4_kv_item *ds4_kv_index_victim(ds4_kv_index *index, uint64_t now, uint64
             victim = item; /* of no use to anybody */
             break;
         }
+        if (keep != NULL && same_file(&item->file, keep)) continue;
         double value = score(index, refs, item, now);
         bool better = victim == NULL || (spared && !young) || (spared == young && value < lowest);
         if (!better) continue;

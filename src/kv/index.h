@@ -31,6 +31,8 @@ ds4_kv_item *ds4_kv_index_find_block(const ds4_kv_index *index, ds4_kv_key key);
 /* Adds it, or replaces what was known of it. False: no memory. */
 bool ds4_kv_index_put(ds4_kv_index *index, const ds4_kv_item *item);
 void ds4_kv_index_remove(ds4_kv_index *index, const ds4_kv_file *file);
+/* The same for a victim: blocks that only it needed have no grace any more. */
+void ds4_kv_index_give_up(ds4_kv_index *index, const ds4_kv_file *file);
 
 /* The longest tip of more than `more_than` and fewer than n tokens that these tokens begin with,
  * and all of whose blocks are there. NULL: none. */
@@ -42,7 +44,8 @@ const ds4_kv_item *ds4_kv_index_search(const ds4_kv_index *index, ds4_kv_key roo
  * valuable one: (1 + hits) x tokens per byte that goes with it, decaying by half in six hours
  * without use. Blocks fall when no tip needs them any more, unless they are younger than
  * `grace` seconds: their tip may still be on its way. Tips used less than `grace` seconds ago
- * are spared while others are left. */
-const ds4_kv_item *ds4_kv_index_victim(ds4_kv_index *index, uint64_t now, uint64_t grace);
+ * are spared while others are left, the tip `keep` (may be NULL) always. */
+const ds4_kv_item *ds4_kv_index_victim(ds4_kv_index *index, uint64_t now, uint64_t grace,
+                                       const ds4_kv_file *keep);
 
 #endif

@@ -15,7 +15,7 @@ typedef struct entry {
     ds4_session *session;
     bool busy;
     double used_at; /* when it was last given back */
-    uint32_t n_prompt;
+    uint32_t n_prompt, n_stored;
     uint32_t n_anchors;
     uint32_t at[DS4_KV_ANCHORS]; /* lengths, beside `anchors` because the views want them so */
     anchor anchors[DS4_KV_ANCHORS];
@@ -28,6 +28,8 @@ struct ds4_kv_pool {
     uint32_t *scratch; /* [context + 1] */
     uint64_t budget, anchor_bytes, use_counter, released;
     uint32_t n_anchors;
+    ds4_kv_loss_fn loss;
+    void *loss_context;
 };
 
 ds4_status ds4_kv_pool_create(ds4_engine *engine, uint32_t n_sessions, uint64_t budget_bytes,
@@ -151,6 +153,18 @@ static void copy_anchors(ds4_kv_pool *pool, entry *to, const entry *from, uint32
     }
 }
 
+void ds4_kv_pool_on_loss(ds4_kv_pool *pool, ds4_kv_loss_fn loss, void *context) {
+    pool->loss = loss;
+    pool->loss_context = context;
+}
+
+/* Before the session is cut to its first n_kept tokens. */
+static void announce_loss(ds4_kv_pool *pool, entry *e, uint32_t n_kept) {
+    if (pool->loss != NULL && n_kept < ds4_session_length(e->session))
+        pool->loss(pool->loss_context, (size_t)(e - pool->entries), n_kept);
+    if (e->n_stored > n_kept) e->n_stored = n_kept;
+}
+
 bool ds4_kv_pool_take(ds4_kv_pool *pool, const ds4_kv_prompt *prompt, double now,
                       ds4_kv_lease *lease) {
     ds4_kv_choice *choice = &lease->choice;
@@ -159,7 +173,11 @@ bool ds4_kv_pool_take(ds4_kv_pool *pool, const ds4_kv_prompt *prompt, double now
     lease->id = choice->target;
     lease->session = to->session;
     to->busy = true;
-    if (choice->source == DS4_KV_SOURCE_CLONED) drop_anchors_behind(pool, to, 0);
+    announce_loss(pool, to, to == from ? choice->n_held : 0);
+    if (choice->source == DS4_KV_SOURCE_CLONED) {
+        drop_anchors_behind(pool, to, 0);
+        to->n_stored = from->n_stored < choice->n_held ? from->n_stored : choice->n_held;
+    }
     if (choice->n_held == 0 || bring_back(pool, to, from, choice->n_held) != DS4_OK) {
         choice->source = DS4_KV_SOURCE_NONE;
         choice->n_held = choice->n_read = 0;
@@ -168,14 +186,6 @@ bool ds4_kv_pool_take(ds4_kv_pool *pool, const ds4_kv_prompt *prompt, double now
     drop_anchors_behind(pool, to, choice->n_held);
     if (choice->source == DS4_KV_SOURCE_CLONED) copy_anchors(pool, to, from, choice->n_held);
     return true;
-}
-
-ds4_session *ds4_kv_pool_seize(ds4_kv_pool *pool, size_t id) {
-    entry *e = &pool->entries[id];
-    e->busy = true;
-    ds4_session_reset(e->session);
-    drop_anchors_behind(pool, e, 0);
-    return e->session;
 }
 
 void ds4_kv_pool_give_back(ds4_kv_pool *pool, size_t id, uint32_t n_prompt, double now) {
@@ -215,6 +225,16 @@ void ds4_kv_pool_anchor(ds4_kv_pool *pool, size_t id, uint32_t n_tokens) {
     pool->n_anchors++;
 }
 
+bool ds4_kv_pool_get_anchor(const ds4_kv_pool *pool, size_t id, uint32_t k, uint32_t *n_tokens,
+                            const uint8_t **tip, size_t *n_tip) {
+    const entry *e = &pool->entries[id];
+    if (k >= e->n_anchors) return false;
+    *n_tokens = e->at[k];
+    *tip = e->anchors[k].bytes;
+    *n_tip = e->anchors[k].n_bytes;
+    return true;
+}
+
 static uint64_t row_bytes(const ds4_kv_pool *pool) {
     uint64_t sum = 0;
     for (size_t i = 0; i < pool->n; i++) {
@@ -237,15 +257,42 @@ static size_t next_to_empty(ds4_kv_pool *pool, double now) {
     return found;
 }
 
-void ds4_kv_pool_trim(ds4_kv_pool *pool, double now, ds4_kv_evict_fn evicted, void *context) {
+void ds4_kv_pool_trim(ds4_kv_pool *pool, double now) {
     while (pool->budget != 0 && row_bytes(pool) + pool->anchor_bytes > pool->budget) {
         size_t i = next_to_empty(pool, now);
         if (i == pool->n) return; /* all that is left is busy */
-        if (evicted != NULL) evicted(context, i);
+        announce_loss(pool, &pool->entries[i], 0);
         ds4_session_release(pool->entries[i].session);
         drop_anchors_behind(pool, &pool->entries[i], 0);
         pool->released++;
     }
+}
+
+bool ds4_kv_pool_seize(ds4_kv_pool *pool, double now, size_t *id) {
+    size_t found = pool->n;
+    look_at_all(pool, now);
+    for (size_t i = 0; i < pool->n; i++) {
+        if (pool->views[i].busy) continue;
+        if (found == pool->n ||
+            ds4_kv_view_worth(&pool->views[i]) < ds4_kv_view_worth(&pool->views[found]))
+            found = i;
+    }
+    if (found == pool->n) return false;
+    entry *e = &pool->entries[found];
+    announce_loss(pool, e, 0);
+    e->busy = true;
+    ds4_session_reset(e->session);
+    drop_anchors_behind(pool, e, 0);
+    *id = found;
+    return true;
+}
+
+uint32_t ds4_kv_pool_stored(const ds4_kv_pool *pool, size_t id) {
+    return pool->entries[id].n_stored;
+}
+
+void ds4_kv_pool_set_stored(ds4_kv_pool *pool, size_t id, uint32_t n_tokens) {
+    pool->entries[id].n_stored = n_tokens;
 }
 
 /* ---- looking ---- */

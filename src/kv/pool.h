@@ -41,21 +41,32 @@ void ds4_kv_pool_give_back(ds4_kv_pool *pool, size_t id, uint32_t n_prompt, doub
 /* What ds4_kv_pool_take would choose, without doing it. */
 bool ds4_kv_pool_look(ds4_kv_pool *pool, const ds4_kv_prompt *prompt, double now,
                       ds4_kv_choice *choice);
-/* Marks the idle session `id` busy and empties it: something else will be restored there. */
-ds4_session *ds4_kv_pool_seize(ds4_kv_pool *pool, size_t id);
+/* Empties the idle session that is worth least and marks it busy: something else will be restored
+ * there. False: all are busy. */
+bool ds4_kv_pool_seize(ds4_kv_pool *pool, double now, size_t *id);
+
+/* Called before a session loses what it holds behind its first n_kept tokens. */
+typedef void (*ds4_kv_loss_fn)(void *context, size_t id, uint32_t n_kept);
+void ds4_kv_pool_on_loss(ds4_kv_pool *pool, ds4_kv_loss_fn loss, void *context);
+/* Of a session's tokens, how many are known to be saved elsewhere: a note of its user, which the
+ * pool keeps true when sessions are cut and cloned. */
+uint32_t ds4_kv_pool_stored(const ds4_kv_pool *pool, size_t id);
+void ds4_kv_pool_set_stored(ds4_kv_pool *pool, size_t id, uint32_t n_tokens);
 
 /* Keeps the tip of a busy session at n_tokens, which its journal must still reach. The oldest of
  * the session's other anchors gives way, but not the lowest one: that is where conversations with
  * the same beginning part. A failure for want of memory only costs the anchor. */
 void ds4_kv_pool_anchor(ds4_kv_pool *pool, size_t id, uint32_t n_tokens);
 
+/* The session's k-th anchor: where it is, and its tip. False: there are no more. */
+bool ds4_kv_pool_get_anchor(const ds4_kv_pool *pool, size_t id, uint32_t k, uint32_t *n_tokens,
+                            const uint8_t **tip, size_t *n_tip);
+
 ds4_session *ds4_kv_pool_session(const ds4_kv_pool *pool, size_t id);
 size_t ds4_kv_pool_count(const ds4_kv_pool *pool);
 bool ds4_kv_pool_is_busy(const ds4_kv_pool *pool, size_t id);
-/* Gives memory back until the budget holds. `evicted` (may be NULL) is called before an idle
- * session is emptied. */
-typedef void (*ds4_kv_evict_fn)(void *context, size_t id);
-void ds4_kv_pool_trim(ds4_kv_pool *pool, double now, ds4_kv_evict_fn evicted, void *context);
+/* Gives memory back until the budget holds. */
+void ds4_kv_pool_trim(ds4_kv_pool *pool, double now);
 
 /* Fills in what the pool knows: not `disk`. */
 void ds4_kv_pool_get_stats(const ds4_kv_pool *pool, ds4_kv_stats *stats);

@@ -83,18 +83,18 @@ void ds4_kv_store_scan(ds4_kv_store *store) {
     pthread_mutex_unlock(&store->mutex);
 }
 
-void ds4_kv_store_trim(ds4_kv_store *store) {
+void ds4_kv_store_trim(ds4_kv_store *store, const ds4_kv_file *keep) {
     for (;;) {
         char name[DS4_KV_NAME_BYTES];
         pthread_mutex_lock(&store->mutex);
         const ds4_kv_item *victim =
             store->index.n_bytes <= store->budget
                 ? NULL
-                : ds4_kv_index_victim(&store->index, ds4_kv_unix_seconds(), GRACE_SECONDS);
+                : ds4_kv_index_victim(&store->index, ds4_kv_unix_seconds(), GRACE_SECONDS, keep);
         ds4_kv_file file = {0};
         if (victim != NULL) {
             file = victim->file;
-            ds4_kv_index_remove(&store->index, &file);
+            ds4_kv_index_give_up(&store->index, &file);
             store->stats.evicted++;
         }
         pthread_mutex_unlock(&store->mutex);
@@ -173,7 +173,7 @@ ds4_status ds4_kv_store_open(const ds4_engine *engine, const ds4_kv_store_option
     ds4_status status = ds4_kv_disk_open(options->directory, options->log, &store->disk, error);
     if (status != DS4_OK) goto done;
     ds4_kv_store_scan(store);
-    ds4_kv_store_trim(store);
+    ds4_kv_store_trim(store, NULL);
     store->busy = true;
     if (pthread_create(&store->thread, NULL, run, store) != 0) {
         status = ds4_fail(error, DS4_INTERNAL, "the KV cache's thread could not be started");

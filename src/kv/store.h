@@ -37,6 +37,9 @@ void ds4_kv_store_get_stats(ds4_kv_store *store, ds4_kv_disk_stats *stats);
  * is behind or the disk was full a moment ago. */
 bool ds4_kv_store_save(ds4_kv_store *store, const ds4_session *session, uint32_t n_tokens,
                        ds4_kv_save reason);
+/* The same with a tip that was taken when the journal did reach it; the bytes are copied. */
+bool ds4_kv_store_save_tip(ds4_kv_store *store, const ds4_session *session, uint32_t n_tokens,
+                           const uint8_t *tip, size_t n_tip, ds4_kv_save reason);
 
 /* ---- loading (the engine's thread) ---- */
 

@@ -68,8 +68,8 @@ struct ds4_kv_store {
 uint64_t ds4_kv_unix_seconds(void);
 /* Learns which files other servers have added or removed. */
 void ds4_kv_store_scan(ds4_kv_store *store);
-/* Deletes until the budget holds. */
-void ds4_kv_store_trim(ds4_kv_store *store);
+/* Deletes until the budget holds; not the tip `keep` (may be NULL). */
+void ds4_kv_store_trim(ds4_kv_store *store, const ds4_kv_file *keep);
 /* Moves a file aside and forgets it. */
 void ds4_kv_store_reject(ds4_kv_store *store, const ds4_kv_file *file, const char *why);
 

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "kv/store_internal.h"
 
 enum { PAUSE_SECONDS = 60 /* after a failed write */ };
@@ -34,7 +35,9 @@ static bool list_files(ds4_kv_store *store, const ds4_session *session, uint32_t
     for (size_t i = 0; i < job->n_files; i++)
         known[i] = ds4_kv_index_find(&store->index, &job->files[i].file) != NULL;
     pthread_mutex_unlock(&store->mutex);
-    return !known[n_blocks];
+    bool all = true;
+    for (size_t i = 0; i < job->n_files; i++) all = all && known[i];
+    return !all;
 }
 
 static bool copy_block(const ds4_kv_store *store, const ds4_session *session, uint32_t first,
@@ -51,32 +54,35 @@ static bool copy_block(const ds4_kv_store *store, const ds4_session *session, ui
 }
 
 static bool copy_files(const ds4_kv_store *store, const ds4_session *session, uint32_t n_tokens,
-                       ds4_kv_save_job *job, const bool *known) {
+                       const uint8_t *ready, ds4_kv_save_job *job, const bool *known) {
     for (size_t i = 0; i + 1 < job->n_files; i++) {
         if (known[i]) continue;
         if (!copy_block(store, session, (uint32_t)i * store->block_tokens, &job->files[i]))
             return false;
         job->n_bytes += job->files[i].n_payload;
     }
+    if (known[job->n_files - 1]) return true;
     ds4_kv_save_file *tip = &job->files[job->n_files - 1];
     tip->n_payload = ds4_session_tip_bytes(session, n_tokens);
     tip->payload = malloc(tip->n_payload);
     job->n_bytes += tip->n_payload;
-    return tip->payload != NULL &&
-           ds4_session_save_tip(session, n_tokens, tip->payload, NULL) == DS4_OK;
+    if (tip->payload == NULL) return false;
+    if (ready == NULL) return ds4_session_save_tip(session, n_tokens, tip->payload, NULL) == DS4_OK;
+    memcpy(tip->payload, ready, tip->n_payload);
+    return true;
 }
 
 static uint64_t missing_bytes(const ds4_kv_store *store, const ds4_session *session,
                               uint32_t n_tokens, const ds4_kv_save_job *job, const bool *known) {
-    uint64_t sum = ds4_session_tip_bytes(session, n_tokens);
+    uint64_t sum = known[job->n_files - 1] ? 0 : ds4_session_tip_bytes(session, n_tokens);
     for (size_t i = 0; i + 1 < job->n_files; i++)
         if (!known[i])
             sum += ds4_kv_block_bytes(store->block_tokens, ds4_session_block_bytes(session));
     return sum;
 }
 
-bool ds4_kv_store_save(ds4_kv_store *store, const ds4_session *session, uint32_t n_tokens,
-                       ds4_kv_save reason) {
+static bool save(ds4_kv_store *store, const ds4_session *session, uint32_t n_tokens,
+                 const uint8_t *ready, ds4_kv_save reason) {
     if (n_tokens < store->min_tokens || n_tokens == 0) return false;
     size_t n_files = n_tokens / store->block_tokens + 1;
     ds4_kv_save_job *job = calloc(1, sizeof *job + n_files * sizeof *job->files);
@@ -94,7 +100,7 @@ bool ds4_kv_store_save(ds4_kv_store *store, const ds4_session *session, uint32_t
     room = room && n_bytes <= store->budget && ds4_kv_unix_seconds() >= store->paused_until;
     if (!room) store->stats.saves_skipped++;
     pthread_mutex_unlock(&store->mutex);
-    if (!room || !copy_files(store, session, n_tokens, job, known)) goto done;
+    if (!room || !copy_files(store, session, n_tokens, ready, job, known)) goto done;
     pthread_mutex_lock(&store->mutex);
     if (store->last_save != NULL)
         store->last_save->next = job;
@@ -110,6 +116,18 @@ done:
     ds4_kv_save_job_free(job);
     free(known);
     return accepted;
+}
+
+bool ds4_kv_store_save(ds4_kv_store *store, const ds4_session *session, uint32_t n_tokens,
+                       ds4_kv_save reason) {
+    return save(store, session, n_tokens, NULL, reason);
+}
+
+bool ds4_kv_store_save_tip(ds4_kv_store *store, const ds4_session *session, uint32_t n_tokens,
+                           const uint8_t *tip, size_t n_tip, ds4_kv_save reason) {
+    return n_tokens <= ds4_session_length(session) &&
+           n_tip == ds4_session_tip_bytes(session, n_tokens) &&
+           save(store, session, n_tokens, tip, reason);
 }
 
 /* ---- the store's thread ---- */
@@ -163,8 +181,10 @@ void ds4_kv_store_run_save(ds4_kv_store *store, ds4_kv_save_job *job) {
     for (size_t i = 0; i < job->n_files && status == DS4_OK; i++) {
         const ds4_kv_save_file *f = &job->files[i];
         ds4_kv_store_serve_loads(store);
-        if (i + 1 == job->n_files && !chain_is_whole(store, job)) break;
-        if (f->payload != NULL) status = write_file(store, job, f, &error);
+        if (i + 1 == job->n_files && !chain_is_whole(store, job))
+            status = ds4_fail(&error, DS4_IO, "files that it builds on were removed meanwhile");
+        else if (f->payload != NULL)
+            status = write_file(store, job, f, &error);
     }
     ds4_kv_disk_sync(store->disk);
     pthread_mutex_lock(&store->mutex);
@@ -184,6 +204,7 @@ void ds4_kv_store_run_save(ds4_kv_store *store, ds4_kv_save_job *job) {
         ds4_log_write(store->log, DS4_LOG_CACHE, "kv cache stored tokens=%u reason=%s bytes=%zu",
                       job->files[job->n_files - 1].n_tokens, ds4_kv_save_name(job->reason),
                       job->n_bytes);
+    ds4_kv_file tip = job->files[job->n_files - 1].file;
     ds4_kv_save_job_free(job);
-    ds4_kv_store_trim(store);
+    ds4_kv_store_trim(store, &tip);
 }

@@ -41,8 +41,15 @@ static void choose_anchors(const ds4_sched *sched, ds4_sched_job *job) {
         if (first == 0) first = i;
         last = i;
     }
-    uint32_t wanted[DS4_JOB_ANCHORS] = {first, last, n - 1}, previous = 0;
+    job->cold_at = ds4_persist_cold_length(sched, job);
+    uint32_t wanted[DS4_JOB_ANCHORS] = {first, last, job->cold_at, n - 1}, previous = 0;
     job->n_anchors = job->next_anchor = 0;
+    for (size_t i = 1; i < DS4_JOB_ANCHORS; i++) /* ascending */
+        for (size_t k = i; k > 0 && wanted[k] < wanted[k - 1]; k--) {
+            uint32_t swap = wanted[k];
+            wanted[k] = wanted[k - 1];
+            wanted[k - 1] = swap;
+        }
     for (size_t i = 0; i < DS4_JOB_ANCHORS; i++) {
         if (wanted[i] < LEAST_ANCHOR || wanted[i] <= previous || wanted[i] <= job->n_cached)
             continue;
@@ -70,10 +77,9 @@ static bool adopt_spelling(const ds4_sched *sched, ds4_sched_job *job) {
     return true;
 }
 
-static void count(ds4_sched *sched, const ds4_sched_job *job, size_t n_busy) {
+static void count(ds4_sched *sched, const ds4_sched_job *job) {
     const ds4_kv_choice *choice = &job->lease.choice;
     pthread_mutex_lock(&sched->mutex);
-    sched->status.n_busy = (uint32_t)n_busy;
     sched->status.cached_tokens += job->n_cached;
     sched->kv.prompts[choice->source]++;
     sched->kv.tokens[choice->source] += job->n_cached;
@@ -81,13 +87,12 @@ static void count(ds4_sched *sched, const ds4_sched_job *job, size_t n_busy) {
     pthread_mutex_unlock(&sched->mutex);
 }
 
-static void start(ds4_sched *sched, ds4_sched_job *job, size_t n_busy) {
+static void start(ds4_sched *sched, ds4_sched_job *job) {
     const ds4_kv_choice *choice = &job->lease.choice;
     job->n_cached = job->n_read = choice->n_held;
     job->phase = DS4_JOB_READING;
-    job->started = ds4_sched_now();
     choose_anchors(sched, job);
-    count(sched, job, n_busy);
+    count(sched, job);
     if (choice->miss == DS4_KV_MISS_NONE || choice->miss == DS4_KV_MISS_COLD)
         ds4_log_request(sched->log, DS4_LOG_CACHE, job->id,
                         "%s ctx=%u..%u:%u prompt start session=%zu source=%s", job->label,
@@ -101,6 +106,33 @@ static void start(ds4_sched *sched, ds4_sched_job *job, size_t n_busy) {
             ds4_kv_source_name(choice->source), ds4_kv_miss_name(choice->miss), choice->n_common,
             choice->n_longest);
     if (job->sink.started != NULL) job->sink.started(job->sink.context, job->n_cached);
+    ds4_sched_publish(sched, true);
+}
+
+static ds4_kv_prompt prompt_of(const ds4_sched *sched, const ds4_sched_job *job) {
+    return (ds4_kv_prompt){
+        .tokens = job->prompt,
+        .n = job->n_prompt,
+        .dial = ds4_steering_identity(job->steering),
+        .tokenizer = job->exact ? NULL : ds4_model_get_tokenizer(sched->model),
+    };
+}
+
+/* Takes a session from the pool and begins to read. There are as many sessions as lanes at least,
+ * so one is idle. */
+static void begin(ds4_sched *sched, ds4_sched_job *job) {
+    double now = ds4_sched_now();
+    ds4_kv_prompt prompt = prompt_of(sched, job);
+    bool taken = ds4_kv_pool_take(sched->pool, &prompt, now, &job->lease);
+    if (taken && !adopt_spelling(sched, job)) {
+        ds4_kv_pool_give_back(sched->pool, job->lease.id, job->lease.choice.n_held, now);
+        prompt.tokenizer = NULL;
+        taken = ds4_kv_pool_take(sched->pool, &prompt, now, &job->lease);
+    }
+    if (taken)
+        start(sched, job);
+    else
+        ds4_job_end(job, DS4_INTERNAL, "no session is free");
 }
 
 bool ds4_sched_admit(ds4_sched *sched) {
@@ -113,28 +145,70 @@ bool ds4_sched_admit(ds4_sched *sched) {
     if (n_reserve == 0 || sched->blocked || lane == sched->n_slots) return false;
     ds4_sched_job *job = ds4_job_take(sched, true);
     if (job == NULL) return false;
-
-    double now = ds4_sched_now();
-    ds4_kv_prompt prompt = {
-        .tokens = job->prompt,
-        .n = job->n_prompt,
-        .dial = ds4_steering_identity(job->steering),
-        .tokenizer = job->exact ? NULL : ds4_model_get_tokenizer(sched->model),
-    };
-    if (!ds4_kv_pool_take(sched->pool, &prompt, now, &job->lease)) {
-        ds4_job_end(job, DS4_INTERNAL, "no session is free"); /* there are more than lanes */
-        return true;
-    }
-    if (!adopt_spelling(sched, job)) {
-        ds4_kv_pool_give_back(sched->pool, job->lease.id, job->lease.choice.n_held, now);
-        prompt.tokenizer = NULL;
-        ds4_kv_pool_take(sched->pool, &prompt, now, &job->lease);
-    }
+    pthread_mutex_lock(&sched->mutex);
+    sched->status.n_busy = (uint32_t)n_busy + 1;
+    pthread_mutex_unlock(&sched->mutex);
     sched->lanes[lane].job = job;
     job->lane = lane;
-    start(sched, job, n_busy + 1);
-    ds4_sched_publish(sched, true);
+    job->started = ds4_sched_now();
+    ds4_kv_prompt prompt = prompt_of(sched, job);
+    ds4_kv_choice choice;
+    job->phase = DS4_JOB_LOADING;
+    if (ds4_kv_pool_look(sched->pool, &prompt, job->started, &choice) &&
+        ds4_persist_ask(sched, job, &prompt, &choice))
+        return true;
+    begin(sched, job);
     return true;
+}
+
+/* Puts what came from disk into a session. False: nothing came, or the pool has more by now. */
+static bool restore(ds4_sched *sched, ds4_sched_job *job) {
+    double now = ds4_sched_now();
+    uint32_t n = ds4_kv_load_length(job->load);
+    ds4_kv_prompt prompt = prompt_of(sched, job);
+    ds4_kv_choice choice;
+    ds4_error error = {0};
+    size_t id;
+    if (n == 0 || !ds4_kv_pool_look(sched->pool, &prompt, now, &choice) || choice.n_read >= n ||
+        !ds4_kv_pool_seize(sched->pool, now, &id))
+        return false;
+    ds4_session *session = ds4_kv_pool_session(sched->pool, id);
+    if (ds4_kv_load_restore(job->load, session, &error) != DS4_OK) {
+        ds4_log_write(sched->log, DS4_LOG_WARNING, "kv cache: a saved state could not be used: %s",
+                      error.message);
+        ds4_kv_pool_give_back(sched->pool, id, 0, now);
+        return false;
+    }
+    ds4_kv_pool_set_stored(sched->pool, id, n);
+    choice.source = DS4_KV_SOURCE_DISK;
+    choice.n_held = choice.n_read = n;
+    if (n == job->n_prompt - 1) choice.miss = DS4_KV_MISS_NONE;
+    job->lease = (ds4_kv_lease){id, session, choice};
+    ds4_kv_pool_anchor(sched->pool, id, n);
+    return true;
+}
+
+void ds4_sched_finish_loads(ds4_sched *sched) {
+    for (size_t i = 0; i < sched->n_slots; i++) {
+        ds4_sched_job *job = sched->lanes[i].job;
+        if (job == NULL || job->phase != DS4_JOB_LOADING || !ds4_kv_load_is_ready(job->load))
+            continue;
+        bool restored = restore(sched, job);
+        ds4_kv_load_free(job->load);
+        job->load = NULL;
+        if (restored)
+            start(sched, job);
+        else
+            begin(sched, job);
+    }
+}
+
+bool ds4_sched_has_loaded(const ds4_sched *sched) {
+    for (size_t i = 0; i < sched->n_slots; i++) {
+        const ds4_sched_job *job = sched->lanes[i].job;
+        if (job != NULL && job->load != NULL && ds4_kv_load_is_ready(job->load)) return true;
+    }
+    return false;
 }
 
 void ds4_sched_publish(ds4_sched *sched, bool at_once) {
@@ -143,6 +217,7 @@ void ds4_sched_publish(ds4_sched *sched, bool at_once) {
     sched->published = now;
     pthread_mutex_lock(&sched->mutex);
     ds4_kv_pool_get_stats(sched->pool, &sched->kv);
+    if (sched->store != NULL) ds4_kv_store_get_stats(sched->store, &sched->kv.disk);
     for (size_t i = 0; i < ds4_kv_pool_count(sched->pool); i++)
         sched->sessions[i] = ds4_kv_pool_view(sched->pool, i, now);
     pthread_mutex_unlock(&sched->mutex);

@@ -61,7 +61,7 @@ void ds4_job_end(ds4_sched_job *job, ds4_status status, const char *message) {
     };
     result.queue_seconds = (job->phase == DS4_JOB_QUEUED ? now : job->started) - job->submitted;
     if (job->phase != DS4_JOB_QUEUED)
-        result.prefill_seconds = (job->phase == DS4_JOB_READING ? now : job->read) - job->started;
+        result.prefill_seconds = (job->phase == DS4_JOB_DECODING ? job->read : now) - job->started;
     if (job->phase == DS4_JOB_DECODING) result.decode_seconds = now - job->read;
 
     const char *outcome = status == DS4_OK ? ds4_finish_name(result.finish) : message;
@@ -71,8 +71,10 @@ void ds4_job_end(ds4_sched_job *job, ds4_status status, const char *message) {
         "%s ctx=%u..%u:%u gen=%u finish=%s queue %.2fs prefill %.2fs decode %.2fs (%.1f t/s)",
         job->label, job->n_cached, job->n_prompt, job->n_prompt - job->n_cached, result.n_generated,
         outcome, result.queue_seconds, result.prefill_seconds, result.decode_seconds, rate);
-    if (job->phase != DS4_JOB_QUEUED) {
-        sched->lanes[job->lane].job = NULL;
+    if (job->phase != DS4_JOB_QUEUED) sched->lanes[job->lane].job = NULL;
+    ds4_kv_load_free(job->load);
+    job->load = NULL;
+    if (job->phase == DS4_JOB_READING || job->phase == DS4_JOB_DECODING) {
         ds4_kv_pool_give_back(sched->pool, job->lease.id, job->n_read, now);
     }
     count_end(sched, status);

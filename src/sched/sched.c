@@ -63,19 +63,21 @@ static void *run(void *context) {
         end_unwanted(sched);
         while (ds4_sched_admit(sched)) {
         }
+        ds4_sched_finish_loads(sched);
         uint32_t reading = 0;
         pthread_mutex_lock(&sched->mutex);
         uint32_t n = ds4_sched_plan(sched, &reading);
         size_t live = live_jobs(sched);
         bool stop = sched->stopping && sched->first == NULL && live == 0;
         bool can_admit = sched->first != NULL && live < sched->n_slots && !sched->blocked;
-        if (n == 0 && !can_admit && !sched->stopping && !has_cancelled_jobs(sched))
+        if (n == 0 && !can_admit && !sched->stopping && !has_cancelled_jobs(sched) &&
+            !ds4_sched_has_loaded(sched))
             wait_for_work(sched);
         pthread_mutex_unlock(&sched->mutex);
         if (stop) return NULL;
         if (n > 0) {
             ds4_sched_step(sched, reading);
-            ds4_kv_pool_trim(sched->pool, ds4_sched_now(), NULL, NULL);
+            ds4_kv_pool_trim(sched->pool, ds4_sched_now());
         }
         ds4_sched_publish(sched, n == 0);
     }
@@ -152,6 +154,9 @@ ds4_status ds4_sched_create(const ds4_model *model, const ds4_sched_options *opt
     status = ds4_kv_pool_create(sched->engine, engine.max_sessions, engine.row_budget, &sched->pool,
                                 error);
     if (status != DS4_OK) goto done;
+    sched->disk = options->disk;
+    status = ds4_persist_open(sched, error);
+    if (status != DS4_OK) goto done;
     ds4_sched_publish(sched, true);
     if (pthread_create(&sched->thread, NULL, run, sched) != 0) {
         status = ds4_fail(error, DS4_INTERNAL, "the engine thread could not be started");
@@ -182,6 +187,8 @@ void ds4_sched_destroy(ds4_sched *sched) {
         pthread_mutex_unlock(&sched->mutex);
         pthread_join(sched->thread, NULL);
     }
+    if (sched->thread_runs) ds4_persist_close(sched);
+    ds4_kv_store_close(sched->store);
     for (size_t i = 0; sched->lanes != NULL && i < sched->n_slots; i++)
         free(sched->lanes[i].logits);
     ds4_kv_pool_destroy(sched->pool);

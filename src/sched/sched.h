@@ -20,14 +20,26 @@
 typedef struct ds4_sched ds4_sched;
 typedef struct ds4_sched_job ds4_sched_job;
 
+/* The KV cache on disk (kv/store.h), and when it is written to. */
+typedef struct ds4_sched_disk_options {
+    const char *directory; /* NULL: none */
+    uint64_t budget_bytes;
+    uint32_t min_tokens;  /* shorter states are neither saved nor looked for */
+    uint32_t cold_max;    /* beginnings of new prompts of at most so many tokens are saved; 0: never
+                           */
+    uint32_t interval;    /* a conversation is saved whenever it grew by so much; 0: never */
+    uint32_t trim, align; /* where a prompt without a system part is cut for its cold save */
+} ds4_sched_disk_options;
+
 typedef struct ds4_sched_options {
     ds4_engine_options engine; /* batch sizes and the number of sessions are set by the scheduler */
     uint32_t n_slots;          /* requests answered at once; 0: 2 */
     uint32_t n_sessions;       /* conversations kept, as many as slots at least; 0: two more */
     uint64_t memory_budget;    /* bytes for the sessions' rows and anchors together; 0: rows of as
                                   many full contexts as there are slots, and some anchors */
-    uint32_t n_queue;          /* requests waiting beyond these; 0: 16 */
-    const ds4_log *log;        /* may be NULL; must outlive the scheduler */
+    ds4_sched_disk_options disk;
+    uint32_t n_queue;                          /* requests waiting beyond these; 0: 16 */
+    const ds4_log *log;                        /* may be NULL; must outlive the scheduler */
     const struct ds4_sched_observer *observer; /* copied; may be NULL */
 } ds4_sched_options;
 

@@ -8,12 +8,18 @@
 #include <stdatomic.h>
 
 #include "kv/pool.h"
+#include "kv/store.h"
 #include "sched/plan.h"
 #include "sched/sched.h"
 
-typedef enum ds4_job_phase { DS4_JOB_QUEUED, DS4_JOB_READING, DS4_JOB_DECODING } ds4_job_phase;
+typedef enum ds4_job_phase {
+    DS4_JOB_QUEUED,
+    DS4_JOB_LOADING, /* has a lane; its session is being looked for on disk */
+    DS4_JOB_READING,
+    DS4_JOB_DECODING,
+} ds4_job_phase;
 
-enum { DS4_JOB_ANCHORS = 3, DS4_STEP_TOKENS = 512 /* most tokens of one step */ };
+enum { DS4_JOB_ANCHORS = 4, DS4_STEP_TOKENS = 512 /* most tokens of one step */ };
 
 struct ds4_sched_job {
     ds4_sched *sched;
@@ -34,6 +40,8 @@ struct ds4_sched_job {
     uint32_t n_cached, n_read;         /* prompt tokens reused; reused or evaluated */
     uint32_t anchors[DS4_JOB_ANCHORS]; /* prompt lengths to keep, ascending */
     uint32_t n_anchors, next_anchor;
+    uint32_t cold_at;             /* the one that is saved to disk as well; 0: none */
+    ds4_kv_load *load;            /* while LOADING */
     int32_t token;                /* the sampled token to evaluate next */
     const ds4_steering *steering; /* its dial; while the prompt is read, that of the prompt */
     double submitted, started, read, sampled; /* when; sampled: the last token */
@@ -55,6 +63,8 @@ struct ds4_sched {
 
     /* Engine thread. */
     ds4_kv_pool *pool;
+    ds4_kv_store *store; /* NULL: nothing is kept on disk */
+    ds4_sched_disk_options disk;
     uint64_t row_budget;
     bool blocked;             /* the queue's first job waits for memory */
     ds4_lane *lanes;          /* [n_slots] */
@@ -91,8 +101,25 @@ ds4_sched_job *ds4_job_take(ds4_sched *sched, bool all);
 /* Gives the next job of the queue a lane and a session. False: none waits, or none can be served
  * now. */
 bool ds4_sched_admit(ds4_sched *sched);
+/* Goes on with jobs whose answer from disk has come. */
+void ds4_sched_finish_loads(ds4_sched *sched);
+bool ds4_sched_has_loaded(const ds4_sched *sched);
 /* Shows sessions and memory to other threads, at once or when the last time is a while ago. */
 void ds4_sched_publish(ds4_sched *sched, bool at_once);
+
+/* ---- persist.c, engine thread; nothing happens without a store ---- */
+
+ds4_status ds4_persist_open(ds4_sched *sched, ds4_error *error);
+/* Asks the disk for more of the prompt than the pool has. False: it is not worth asking. */
+bool ds4_persist_ask(ds4_sched *sched, ds4_sched_job *job, const ds4_kv_prompt *prompt,
+                     const ds4_kv_choice *choice);
+/* Where a new prompt's stable beginning ends; 0: it is not to be saved. */
+uint32_t ds4_persist_cold_length(const ds4_sched *sched, const ds4_sched_job *job);
+void ds4_persist_save(ds4_sched *sched, size_t id, uint32_t n_tokens, ds4_kv_save reason);
+/* After the job's session grew. */
+void ds4_persist_grown(ds4_sched *sched, const ds4_sched_job *job);
+/* Saves all sessions and closes the store. */
+void ds4_persist_close(ds4_sched *sched);
 
 /* ---- step.c, engine thread ---- */
 

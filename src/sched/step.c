@@ -15,7 +15,7 @@ uint32_t ds4_sched_plan(ds4_sched *sched, uint32_t *reading) {
         const ds4_sched_job *job = sched->lanes[i].job;
         ds4_step_wish *wish = &sched->wishes[i];
         *wish = (ds4_step_wish){.paused = true};
-        if (job == NULL) continue;
+        if (job == NULL || job->phase == DS4_JOB_LOADING) continue;
         if (job->phase == DS4_JOB_READING) {
             *wish = (ds4_step_wish){.prompt_left = job->n_prompt - job->n_read};
         } else if (job->sink.stalled == NULL || !job->sink.stalled(job->sink.context)) {
@@ -67,8 +67,11 @@ static size_t compose(ds4_sched *sched) {
 }
 
 static void keep_anchors(ds4_sched *sched, ds4_sched_job *job) {
-    while (job->next_anchor < job->n_anchors && job->anchors[job->next_anchor] <= job->n_read)
-        ds4_kv_pool_anchor(sched->pool, job->lease.id, job->anchors[job->next_anchor++]);
+    while (job->next_anchor < job->n_anchors && job->anchors[job->next_anchor] <= job->n_read) {
+        uint32_t at = job->anchors[job->next_anchor++];
+        ds4_kv_pool_anchor(sched->pool, job->lease.id, at);
+        if (at == job->cold_at) ds4_persist_save(sched, job->lease.id, at, DS4_KV_SAVE_COLD);
+    }
 }
 
 static void observe_token(const ds4_sched *sched, ds4_sched_job *job) {
@@ -90,6 +93,7 @@ static ds4_status take_back(ds4_session *session, int32_t *token, ds4_error *err
 /* One item was evaluated: reads on, or chooses the next token. */
 static void advance(ds4_sched *sched, const ds4_batch_item *item, size_t lane) {
     ds4_sched_job *job = sched->lanes[lane].job;
+    ds4_persist_grown(sched, job);
     if (job->phase == DS4_JOB_READING) {
         job->n_read += item->n_tokens;
         keep_anchors(sched, job);

@@ -10,6 +10,9 @@ typedef struct ds4_server_flags {
     const char *model;
     int64_t ctx, tokens, threads, slots, queue, max_connections;
     int64_t kv_sessions, kv_memory_mb;
+    const char *kv_disk_dir;
+    int64_t kv_disk_space_mb, kv_min_tokens, kv_cold_max, kv_interval, kv_trim, kv_align;
+    bool kv_reject_quant;
     int kv_sim, backend, activations,
         sampling_profile; /* values of the enums of ds4.h and sched/generation.h */
     bool warm_weights;

@@ -100,6 +100,13 @@ static ds4_status start_scheduler(ds4_app *app, ds4_error *error) {
         .n_slots = (uint32_t)flags->slots,
         .n_sessions = (uint32_t)flags->kv_sessions,
         .memory_budget = (uint64_t)flags->kv_memory_mb << 20,
+        .disk = {.directory = flags->kv_disk_dir,
+                 .budget_bytes = (uint64_t)flags->kv_disk_space_mb << 20,
+                 .min_tokens = (uint32_t)flags->kv_min_tokens,
+                 .cold_max = (uint32_t)flags->kv_cold_max,
+                 .interval = (uint32_t)flags->kv_interval,
+                 .trim = (uint32_t)flags->kv_trim,
+                 .align = (uint32_t)flags->kv_align},
         .n_queue = (uint32_t)flags->queue,
         .log = app->log,
         .observer = &(ds4_sched_observer){.token = ds4_metrics_observe_token,
@@ -125,6 +132,14 @@ static ds4_status start_scheduler(ds4_app *app, ds4_error *error) {
     pthread_mutex_lock(&app->mutex);
     app->sched = sched;
     pthread_mutex_unlock(&app->mutex);
+    if (status == DS4_OK && flags->kv_disk_dir != NULL)
+        ds4_log_write(app->log, DS4_LOG_INFO,
+                      "KV disk cache %s (budget=%lld MiB, min=%lld, cold_max=%lld, continued=%lld, "
+                      "trim=%lld, align=%lld)",
+                      flags->kv_disk_dir, (long long)flags->kv_disk_space_mb,
+                      (long long)flags->kv_min_tokens, (long long)flags->kv_cold_max,
+                      (long long)flags->kv_interval, (long long)flags->kv_trim,
+                      (long long)flags->kv_align);
     return status;
 }
 

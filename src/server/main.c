@@ -163,6 +163,11 @@ static ds4_status check_flags(const server *s, ds4_error *error) {
                         "--api-key and --api-key-file exclude each other");
     if (flags->api_key != NULL && flags->api_key[0] == '\0')
         return ds4_fail(error, DS4_INVALID_ARGUMENT, "--api-key must not be empty");
+    if (flags->kv_cold_max != 0 && flags->kv_cold_max < flags->kv_min_tokens)
+        return ds4_fail(error, DS4_INVALID_ARGUMENT,
+                        "--kv-cache-cold-max-tokens must be 0 or at least --kv-cache-min-tokens "
+                        "(%lld)",
+                        (long long)flags->kv_min_tokens);
     if (!ds4_host_is_loopback(flags->host) && flags->api_key == NULL &&
         flags->api_key_file == NULL && !flags->insecure_no_auth)
         return ds4_fail(error, DS4_INVALID_ARGUMENT,

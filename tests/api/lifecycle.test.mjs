@@ -25,7 +25,6 @@ for (const [args, message] of [
   [['--api-key', 'a', '--api-key-file', 'b'], /exclude/],
   [['--mtp', 'x.gguf'], /--mtp: not in this version/],
   [['--trace', 'x'], /--trace: not in this version/],
-  [['--kv-disk-dir', 'x'], /--kv-disk-dir: not in this version/],
   [['--dir-steering-file=x'], /--dir-steering-file: not in this version/],
   [['--quality'], /--quality: not in this version/],
 ]) {
