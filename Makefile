@@ -19,7 +19,7 @@ endif
 # The npm packages bring the Node.js version that pi needs; the system's own may be older.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
-.PHONY: all help deps deps-dev ds4-server build-tests test test-asan test-tsan test-neon fuzz demo \
+.PHONY: all help deps deps-dev ds4-server build-tests test test-asan test-tsan test-neon fuzz chaos demo \
         eval-nano format check-format lint docs install clean
 .DEFAULT_GOAL := all
 
@@ -69,6 +69,11 @@ test-neon: ## the NEON kernels, cross-compiled and run under qemu
 fuzz: build/fuzz/build.ninja ## run each fuzz target for FUZZ_SECONDS (60)
 	cmake --build build/fuzz -j $(JOBS) --target $(notdir $(basename $(wildcard tests/fuzz/fuzz_*.c)))
 	scripts/fuzz.sh build/fuzz $(FUZZ_SECONDS)
+
+CHAOS_REQUESTS ?= 5000
+chaos: build-tests ## CHAOS_REQUESTS (5000) rude requests against a server that is ended, killed and given a damaged cache
+	DS4_SERVER_BINARY=build/$(PRESET)/bin/ds4-server DS4_GGUF_BINARY=build/$(PRESET)/bin/ds4-gguf \
+	    node scripts/chaos.mjs --requests $(CHAOS_REQUESTS)
 
 demo: all node_modules/.package-lock.json ## the real pi asks the small model of the repository, which calls a tool and answers
 	scripts/demo.sh build/release/bin

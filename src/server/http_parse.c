@@ -40,8 +40,14 @@ ds4_http_progress ds4_http_find_head(const char *bytes, size_t n, const ds4_http
                                      size_t *scanned, size_t *head_bytes,
                                      ds4_http_refusal *refusal) {
     size_t end = n < limits->head_bytes ? n : limits->head_bytes;
+    /* The longest request line is METHOD SP URI SP VERSION; 32 bytes cover all but the URI. */
+    size_t line_limit = limits->uri_bytes + 32;
     for (size_t i = *scanned; i < end; i++) {
         char c = bytes[i];
+        if (i == line_limit && memchr(bytes, '\n', line_limit) == NULL) {
+            refuse(refusal, 414, "the request target is too long");
+            return DS4_HTTP_REFUSED;
+        }
         if (c == '\n') {
             if (i == 0 || bytes[i - 1] != '\r') {
                 refuse(refusal, 400, "header lines must end in CR LF");
@@ -60,12 +66,6 @@ ds4_http_progress ds4_http_find_head(const char *bytes, size_t n, const ds4_http
         }
     }
     *scanned = end;
-    /* Too long already? The longest request line is METHOD SP URI SP VERSION; 32 bytes cover all
-     * but the URI. */
-    if (end > limits->uri_bytes + 32 && memchr(bytes, '\n', limits->uri_bytes + 32) == NULL) {
-        refuse(refusal, 414, "the request target is too long");
-        return DS4_HTTP_REFUSED;
-    }
     if (n >= limits->head_bytes) {
         refuse(refusal, 431, "the request header is too large");
         return DS4_HTTP_REFUSED;
@@ -96,14 +96,13 @@ static bool parse_target(ds4_http_text target, ds4_http_head *head, ds4_http_ref
             return refuse(refusal, 400,
                           "a byte in the request target that must be percent-encoded");
     if (target.n > 7 && memcmp(target.data, "http://", 7) == 0) {
-        const char *slash = memchr(target.data + 7, '/', target.n - 7);
         static const char root[] = "/";
-        if (slash == NULL) {
+        size_t authority = 7;
+        while (authority < target.n && strchr("/?", target.data[authority]) == NULL) authority++;
+        if (authority == target.n || target.data[authority] == '?')
             target = (ds4_http_text){root, 1};
-        } else {
-            target.n -= (size_t)(slash - target.data);
-            target.data = slash;
-        }
+        else
+            target = (ds4_http_text){target.data + authority, target.n - authority};
     }
     if (target.n == 0 || (target.data[0] != '/' && !ds4_http_text_equals(target, "*")))
         return refuse(refusal, 400, "the request target must start with '/'");

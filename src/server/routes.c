@@ -279,7 +279,8 @@ static void ended(void *context, const ds4_http_summary *summary) {
     int status = summary->complete && summary->status != 0 ? summary->status : STATUS_CLIENT_LEFT;
     ds4_metrics_count_request(&app->metrics, name, status);
     /* The scheduler tells about answers; this is for those who look for a fault. */
-    ds4_log_kind kind = status >= 500 && status != 503 ? DS4_LOG_WARNING : DS4_LOG_DEBUG;
+    bool fault = status >= 500 && status != 503 && status != 529;
+    ds4_log_kind kind = fault ? DS4_LOG_WARNING : DS4_LOG_DEBUG;
     ds4_log_request(app->log, kind, ds4_http_reply_id(summary->reply), "%s %s %d %.1f ms", method,
                     name, status, 1e3 * summary->seconds);
 }
