@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/strbuf.h"
+#include "gguf-tool/gguf_source.h"
 #include "gguf-tool/verify.h"
 
 enum { TILE = 128, FP4_BLOCK = 32, NAME_BYTES = 256 };
@@ -217,9 +218,7 @@ ds4_status ds4_checkpoint_open(const char *directory, const ds4_checkpoint_optio
 }
 
 void ds4_checkpoint_close(ds4_checkpoint *checkpoint) {
-    for (size_t i = 0; checkpoint->sources != NULL && i < checkpoint->n; i++)
-        free(checkpoint->sources[i]);
-    free(checkpoint->sources);
+    ds4_matrix_lists_free(checkpoint->sources, checkpoint->n);
     ds4_safetensors_close(checkpoint->tensors);
     *checkpoint = (ds4_checkpoint){0};
 }

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/error.h"
+#include "gguf-tool/gguf_source.h"
 #include "gguf-tool/tool.h"
 #include "gguf-tool/transcode_options.h"
 #include "gguf-tool/verify.h"
@@ -40,32 +40,19 @@ static const ds4_program program = {
 typedef struct quantization {
     const settings *settings;
     const char *input;
-    ds4_gguf *gguf;
-    ds4_source_file file;
+    ds4_gguf_source source;
     ds4_plan plan;
-    ds4_matrix_source **sources;
-    uint32_t n_experts;
+    ds4_matrix_source **matrices;
 } quantization;
 
-static ds4_status find_sources(quantization *q, ds4_error *error) {
-    q->sources = calloc(q->plan.n + 1, sizeof *q->sources);
-    if (q->sources == NULL)
-        return ds4_fail_memory(error, q->plan.n * sizeof *q->sources, "sources");
+static ds4_status find_matrices(quantization *q, ds4_error *error) {
+    q->matrices = calloc(q->plan.n + 1, sizeof *q->matrices);
+    if (q->matrices == NULL)
+        return ds4_fail_memory(error, q->plan.n * sizeof *q->matrices, "sources");
     for (size_t i = 0; i < q->plan.n; i++) {
-        const ds4_gguf_tensor *have = ds4_gguf_tensor_at(q->gguf, i);
-        size_t n = (size_t)ds4_plan_n_matrices(&q->plan.tensors[i]);
-        q->sources[i] = calloc(n, sizeof **q->sources);
-        if (q->sources[i] == NULL)
-            return ds4_fail_memory(error, n * sizeof **q->sources, "sources");
-        for (size_t m = 0; m < n; m++)
-            q->sources[i][m] =
-                (ds4_matrix_source){.name = have->name,
-                                    .file = &q->file,
-                                    .offset = have->file_offset + m * have->ne[1] * have->row_bytes,
-                                    .form = DS4_SOURCE_BLOCKS,
-                                    .type = (ds4_type)have->type,
-                                    .n_columns = have->ne[0],
-                                    .n_rows = have->ne[1]};
+        ds4_status status = ds4_gguf_source_matrices(
+            &q->source, ds4_gguf_tensor_at(q->source.gguf, i), &q->matrices[i], error);
+        if (status != DS4_OK) return status;
     }
     return DS4_OK;
 }
@@ -80,7 +67,7 @@ static ds4_status check_changes(const quantization *q, ds4_error *error) {
     ds4_findings findings = {.out = stderr};
     for (size_t i = 0; i < q->plan.n; i++) {
         const ds4_tensor_plan *tensor = &q->plan.tensors[i];
-        const ds4_gguf_tensor *have = ds4_gguf_tensor_at(q->gguf, i);
+        const ds4_gguf_tensor *have = ds4_gguf_tensor_at(q->source.gguf, i);
         const ds4_type_info *was = ds4_type_get_info(have->type);
         char message[256];
         if ((uint32_t)tensor->type == have->type) continue;
@@ -103,23 +90,17 @@ static ds4_status check_changes(const quantization *q, ds4_error *error) {
 
 /* ---- metadata ---- */
 
-static bool is_key(const ds4_gguf_string *key, const char *name) {
-    return key->n == strlen(name) && memcmp(key->data, name, key->n) == 0;
-}
-
 /* In place of the old values: the file is as if it had been converted with this recipe. */
 static void declare(const quantization *q, const ds4_transcode *transcode,
                     ds4_gguf_writer *writer) {
     static const char file_type[] = "general.file_type", alignment[] = "general.alignment",
                       stale[] = "quantize.";
-    for (uint64_t i = 0; i < ds4_gguf_n_values(q->gguf); i++) {
-        const ds4_gguf_value *value = ds4_gguf_value_at(q->gguf, i);
-        bool is_stale =
-            value->key.n >= strlen(stale) && memcmp(value->key.data, stale, strlen(stale)) == 0;
-        if (is_key(&value->key, file_type))
+    for (uint64_t i = 0; i < ds4_gguf_n_values(q->source.gguf); i++) {
+        const ds4_gguf_value *value = ds4_gguf_value_at(q->source.gguf, i);
+        if (ds4_gguf_key_is(value, file_type))
             ds4_gguf_writer_put_u32(writer, file_type,
                                     ds4_recipe_at(q->settings->common.recipe)->file_type);
-        else if (!is_stale && !is_key(&value->key, alignment))
+        else if (!ds4_gguf_key_begins(value, stale) && !ds4_gguf_key_is(value, alignment))
             ds4_gguf_writer_put_value(writer, value);
     }
     ds4_transcode_put_metadata(transcode, writer);
@@ -130,11 +111,10 @@ static void declare(const quantization *q, const ds4_transcode *transcode,
 static ds4_status write_file(quantization *q, ds4_error *error) {
     ds4_gguf_writer *writer = NULL;
     ds4_transcode *transcode = NULL;
-    const uint64_t numbers[2] = {q->file.n_bytes, (uint64_t)q->file.modified};
-    uint64_t origin = XXH64(numbers, sizeof numbers, XXH64(q->input, strlen(q->input), 0));
     const ds4_transcode_options chosen = ds4_transcode_options_of(&q->settings->common);
-    ds4_status status = ds4_transcode_create(&chosen, &q->plan, q->sources, q->n_experts, origin,
-                                             &transcode, error);
+    ds4_status status =
+        ds4_transcode_create(&chosen, &q->plan, q->matrices, ds4_gguf_source_experts(&q->source),
+                             ds4_gguf_source_identity(&q->source), &transcode, error);
     if (status == DS4_OK)
         status = ds4_gguf_writer_create(chosen.output, DS4_GGUF_PAGE_ALIGNMENT, &writer, error);
     if (status == DS4_OK) {
@@ -147,13 +127,10 @@ static ds4_status write_file(quantization *q, ds4_error *error) {
 }
 
 static ds4_status quantize(quantization *q, ds4_error *error) {
-    ds4_status status = ds4_gguf_open(q->input, NULL, &q->gguf, error);
-    if (status == DS4_OK) status = ds4_source_file_open(q->input, q->input, &q->file, error);
-    if (status == DS4_OK) status = ds4_plan_of_gguf(q->gguf, &q->plan, error);
-    if (status == DS4_OK) status = find_sources(q, error);
+    ds4_status status = ds4_gguf_source_open(q->input, &q->source, error);
+    if (status == DS4_OK) status = ds4_plan_of_gguf(q->source.gguf, &q->plan, error);
+    if (status == DS4_OK) status = find_matrices(q, error);
     if (status == DS4_OK) {
-        if (ds4_gguf_get_u32(q->gguf, "deepseek4.expert_count", &q->n_experts, NULL) != DS4_OK)
-            q->n_experts = UINT32_MAX;
         ds4_recipe_apply(ds4_recipe_at(q->settings->common.recipe), &q->plan);
         status = ds4_recipe_override(&q->settings->common.types, &q->plan, error);
     }
@@ -166,7 +143,7 @@ static ds4_status quantize(quantization *q, ds4_error *error) {
 }
 
 static int run(const settings *s, const ds4_options_parsed *parsed) {
-    quantization q = {.settings = s, .input = parsed->operands[0], .file = {.fd = -1}};
+    quantization q = {.settings = s, .input = parsed->operands[0]};
     ds4_error error = {0};
     const char *output = s->common.output;
     if (output == NULL && !s->common.dry_run)
@@ -176,11 +153,9 @@ static int run(const settings *s, const ds4_options_parsed *parsed) {
     if (output != NULL && strcmp(q.input, output) == 0)
         return ds4_tool_misused(&program, "IN.gguf and OUT.gguf are the same file");
     ds4_status status = quantize(&q, &error);
-    for (size_t i = 0; q.sources != NULL && i < q.plan.n; i++) free(q.sources[i]);
-    free(q.sources);
+    ds4_matrix_lists_free(q.matrices, q.plan.n);
     ds4_plan_free(&q.plan);
-    ds4_source_file_close(&q.file);
-    ds4_gguf_close(q.gguf);
+    ds4_gguf_source_close(&q.source);
     return status == DS4_OK ? EXIT_OK : ds4_tool_failed(&program, &error);
 }
 
