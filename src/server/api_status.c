@@ -120,13 +120,15 @@ static void append_sessions(const ds4_app_usage *usage, ds4_strbuf *out) {
     ds4_strbuf_putc(out, ']');
 }
 
-static void append_disk(const ds4_kv_disk_stats *disk, ds4_strbuf *out) {
-    if (!disk->enabled) {
+static void append_disk(const ds4_app *app, const ds4_kv_disk_stats *disk, ds4_strbuf *out) {
+    if (!disk->enabled || app->flags->kv_disk_dir == NULL) {
         ds4_strbuf_puts(out, "null");
         return;
     }
+    ds4_strbuf_puts(out, "{\"dir\":");
+    ds4_json_cstring(out, app->flags->kv_disk_dir);
     ds4_strbuf_printf(out,
-                      "{\"used_bytes\":%llu,\"budget_bytes\":%llu,\"hits\":%llu,\"misses\":%llu}",
+                      ",\"used_bytes\":%llu,\"budget_bytes\":%llu,\"hits\":%llu,\"misses\":%llu}",
                       u(disk->used_bytes), u(disk->budget_bytes), u(disk->hits), u(disk->misses));
 }
 
@@ -151,7 +153,7 @@ void ds4_api_status(ds4_app *app, ds4_http_reply *reply) {
         sched->n_busy, sched->n_queued, (unsigned)app->flags->queue, u(sched->jobs_done),
         u(sched->jobs_cancelled), u(sched->jobs_failed), u(sched->prompt_tokens),
         u(sched->cached_tokens), u(sched->generated_tokens), p.prefill_rate, p.decode_rate);
-    append_disk(&p.usage.kv.disk, &body);
+    append_disk(app, &p.usage.kv.disk, &body);
     ds4_strbuf_puts(&body, ",\"steering\":null}\n");
     send(reply, 200, NULL, "application/json", &body);
 }

@@ -122,6 +122,10 @@ void ds4_api_health(ds4_app *app, ds4_http_reply *reply);
 void ds4_api_status(ds4_app *app, ds4_http_reply *reply);
 void ds4_api_metrics(ds4_app *app, ds4_http_reply *reply);
 
+/* ---- api_openapi.c ---- */
+
+void ds4_api_openapi(ds4_app *app, ds4_http_reply *reply);
+
 /* ---- api_chat.c, api_completions.c, api_anthropic.c, api_responses.c, api_compact.c ---- */
 
 /* Parses, renders and submits one request. Workers' tasks: the app is READY. */

@@ -35,6 +35,7 @@ static const route routes[] = {
     {"/v1/health", ROUTE_SHOW, .show = ds4_api_health, .open = true},
     {"/v1/status", ROUTE_SHOW, .show = ds4_api_status},
     {"/metrics", ROUTE_SHOW, .show = ds4_api_metrics},
+    {"/openapi.json", ROUTE_SHOW, .show = ds4_api_openapi},
     {"/v1/models", ROUTE_SHOW, .show = ds4_api_models_list},
     {"/v1/chat/completions", ROUTE_TASK, .run = ds4_api_chat},
     {"/v1/completions", ROUTE_TASK, .run = ds4_api_completions},
