@@ -86,10 +86,10 @@ void ds4_workers_destroy(ds4_workers *workers) {
 }
 
 bool ds4_workers_are_idle(const ds4_workers *workers) {
-    return workers->n_waiting == 0 && workers->n_running == 0;
+    return workers->first == NULL && workers->n_running == 0;
 }
 bool ds4_workers_have_waiting(const ds4_workers *workers) {
-    return workers->n_waiting > 0;
+    return workers->first != NULL;
 }
 
 void ds4_workers_refuse(ds4_workers *workers, const char *message) {
@@ -117,7 +117,7 @@ bool ds4_workers_submit(ds4_workers *workers, ds4_task_fn run, bool light, ds4_s
     pthread_mutex_lock(&app->mutex);
     bool room =
         (light || workers->n_waiting < workers->max_waiting) &&
-        (workers->n_waiting == 0 || workers->waiting_bytes + body->n <= workers->max_waiting_bytes);
+        (workers->first == NULL || workers->waiting_bytes + body->n <= workers->max_waiting_bytes);
     if (room) {
         t->body = *body;
         *body = (ds4_strbuf){0};
