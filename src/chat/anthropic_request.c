@@ -177,7 +177,7 @@ static ds4_status check(ds4_body_reader *b, ds4_json_value body) {
     if (status != DS4_OK) return status;
     ds4_body_apply_model_name(b);
     status = ds4_body_check_turns(b, "messages");
-    return status == DS4_OK ? ds4_body_check_constraints(b, "output_config.format") : status;
+    return status;
 }
 
 ds4_status ds4_anthropic_request_parse(const char *body, size_t n,

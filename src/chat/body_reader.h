@@ -86,8 +86,6 @@ ds4_field_fn ds4_field_refused;
 void ds4_body_apply_model_name(ds4_body_reader *b);
 /* For generation: some turn of a user or a tool must wait for an answer. `param`: what to blame. */
 ds4_status ds4_body_check_turns(ds4_body_reader *b, const char *param);
-/* For generation: what the answer must be, by format or forced calls, can be enforced. */
-ds4_status ds4_body_check_constraints(ds4_body_reader *b, const char *format_param);
 
 /* ---- messages and tools (openai_messages.c) ---- */
 ds4_field_fn ds4_field_messages, ds4_field_tools, ds4_field_tool_choice;

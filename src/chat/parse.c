@@ -267,6 +267,10 @@ bool ds4_parser_has_failed(const ds4_parser *p) {
     return p->malformed != NULL;
 }
 
+bool ds4_parser_awaits_word(const ds4_parser *p) {
+    return p->state == DS4_STATE_TEXT && p->n_tag == 1;
+}
+
 ds4_decode_regime ds4_parser_regime(const ds4_parser *p) {
     switch (p->state) {
     case DS4_STATE_OPENED:

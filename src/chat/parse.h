@@ -94,6 +94,9 @@ bool ds4_parser_is_done(const ds4_parser *parser);
  * `malformed`. */
 bool ds4_parser_has_failed(const ds4_parser *parser);
 
+/* The text ends in a < that a DSML word would make the first tag of a tool block. */
+bool ds4_parser_awaits_word(const ds4_parser *parser);
+
 /* How the next token should be sampled. */
 typedef enum ds4_decode_regime {
     DS4_REGIME_OUTSIDE,         /* as the request says */

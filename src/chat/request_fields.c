@@ -256,14 +256,3 @@ ds4_status ds4_body_check_turns(ds4_body_reader *b, const char *param) {
             "the last turn must be a user's or a tool's: there is nothing to answer");
     return DS4_OK;
 }
-
-ds4_status ds4_body_check_constraints(ds4_body_reader *b, const char *format_param) {
-    const ds4_chat_request *r = b->request;
-    if (!b->options.for_generation) return DS4_OK;
-    if (r->format.kind != DS4_FORMAT_TEXT)
-        return ds4_body_unsupported(b, format_param, "only answers of type text are supported");
-    if (r->tool_choice == DS4_TOOL_CHOICE_REQUIRED || r->tool_choice == DS4_TOOL_CHOICE_NAMED)
-        return ds4_body_unsupported(b, "tool_choice",
-                                    "a tool call cannot be forced: use \"auto\" or \"none\"");
-    return DS4_OK;
-}

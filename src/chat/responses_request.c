@@ -341,7 +341,7 @@ static ds4_status check(ds4_body_reader *b, ds4_json_value body) {
     if (status != DS4_OK) return status;
     ds4_body_apply_model_name(b);
     if (!b->options.any_turn) status = ds4_body_check_turns(b, "input");
-    return status == DS4_OK ? ds4_body_check_constraints(b, "text.format.type") : status;
+    return status;
 }
 
 ds4_status ds4_responses_request_parse(const char *body, size_t n,

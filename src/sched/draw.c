@@ -42,6 +42,14 @@ bool ds4_ban_set_has(const ds4_ban_set *set, int32_t id) {
     return (set->words[(size_t)id / 64] >> ((size_t)id % 64) & 1) != 0;
 }
 
+const uint64_t *ds4_ban_set_words(const ds4_ban_set *set) {
+    return set->words;
+}
+
+size_t ds4_ban_set_n_words(const ds4_ban_set *set) {
+    return (set->n_vocab + 63) / 64;
+}
+
 ds4_status ds4_draw_create(const ds4_ban_set *bans, const ds4_draw_params *params, ds4_draw **out,
                            ds4_error *error) {
     ds4_draw *draw = calloc(1, sizeof *draw);
@@ -77,9 +85,9 @@ void ds4_draw_add_prompt(ds4_draw *draw, const int32_t *tokens, size_t n) {
     if (draw->edit != NULL) ds4_logit_edit_add_prompt(draw->edit, tokens, n);
 }
 
-ds4_status ds4_draw_token(ds4_draw *draw, const float *logits, bool greedy, int32_t *token,
-                          ds4_error *error) {
-    ds4_token_mask mask = {draw->bans->words};
+ds4_status ds4_draw_token(ds4_draw *draw, const float *logits, const uint64_t *banned, bool greedy,
+                          int32_t *token, ds4_error *error) {
+    ds4_token_mask mask = {banned != NULL ? banned : draw->bans->words};
     ds4_status status;
     if (greedy) {
         status = ds4_sampler_pick_greedy(draw->sampler, logits, &mask, token, error);

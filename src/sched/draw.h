@@ -12,6 +12,9 @@ typedef struct ds4_ban_set ds4_ban_set;
 ds4_status ds4_ban_set_create(const ds4_model *model, ds4_ban_set **set, ds4_error *error);
 void ds4_ban_set_destroy(ds4_ban_set *set);
 bool ds4_ban_set_has(const ds4_ban_set *set, int32_t id);
+/* Word id / 64, bit id % 64; (vocabulary + 63) / 64 words. */
+const uint64_t *ds4_ban_set_words(const ds4_ban_set *set);
+size_t ds4_ban_set_n_words(const ds4_ban_set *set);
 
 typedef struct ds4_draw_params {
     float temperature, top_p, min_p;
@@ -27,11 +30,12 @@ ds4_status ds4_draw_create(const ds4_ban_set *bans, const ds4_draw_params *param
 void ds4_draw_destroy(ds4_draw *draw);
 /* What the repetition penalty counts besides the picked tokens. */
 void ds4_draw_add_prompt(ds4_draw *draw, const int32_t *tokens, size_t n);
-/* `greedy`: the likeliest token whatever the parameters say; no random number is used
+/* `banned`: what may not come, instead of the ban set (which it should contain); NULL: the ban set.
+ * `greedy`: the likeliest token whatever the parameters say; no random number is used
  * up, and penalties and biases are left out: they would break the markup. Nothing is remembered of
  * the token until it is accepted. */
-ds4_status ds4_draw_token(ds4_draw *draw, const float *logits, bool greedy, int32_t *token,
-                          ds4_error *error);
+ds4_status ds4_draw_token(ds4_draw *draw, const float *logits, const uint64_t *banned, bool greedy,
+                          int32_t *token, ds4_error *error);
 /* The token is part of the output: penalties count it. */
 void ds4_draw_accept(ds4_draw *draw, int32_t token);
 

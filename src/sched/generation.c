@@ -4,12 +4,14 @@
 
 #include "base/error.h"
 #include "chat/control.h"
+#include "sched/guide.h"
 #include "tokenizer/tokenizer.h"
 
 struct ds4_generation {
     const ds4_tokenizer *tokenizer;
     ds4_draw *draw;
     ds4_parser *parser;
+    ds4_guide *guide; /* NULL: nothing is asked of the answer */
     ds4_chat_event_fn sink;
     void *sink_context;
     int32_t end_ids[2];
@@ -97,6 +99,9 @@ ds4_status ds4_generation_create(const ds4_generation_options *options, ds4_gene
     ds4_status status = ds4_draw_create(options->bans, &draw, &generation->draw, error);
     free(biases);
     if (status == DS4_OK) status = ds4_parser_create(&parser, &generation->parser, error);
+    if (status == DS4_OK && options->constraint != NULL)
+        status = ds4_guide_create(options->constraint, options->vocabulary, options->bans,
+                                  &parser.ids, &generation->guide, error);
     if (status != DS4_OK) {
         ds4_generation_destroy(generation);
         return status;
@@ -108,6 +113,7 @@ ds4_status ds4_generation_create(const ds4_generation_options *options, ds4_gene
 
 void ds4_generation_destroy(ds4_generation *generation) {
     if (generation == NULL) return;
+    ds4_guide_destroy(generation->guide);
     ds4_parser_destroy(generation->parser);
     ds4_draw_destroy(generation->draw);
     free(generation);
@@ -140,6 +146,13 @@ static bool begins_prose(const ds4_generation *generation, int32_t id) {
                                   generation->tools_active);
 }
 
+static ds4_status draw(ds4_generation *generation, const float *logits, bool greedy, int32_t *id,
+                       ds4_error *error) {
+    const uint64_t *banned =
+        generation->guide == NULL ? NULL : ds4_guide_banned(generation->guide, generation->parser);
+    return ds4_draw_token(generation->draw, logits, banned, greedy, id, error);
+}
+
 /* The first visible token under the dial: drawn from those that are visible, by drawing until one
  * comes. A distribution that hardly has any is not asked for ever: then it stays with what was
  * chosen without the dial. */
@@ -148,7 +161,7 @@ static ds4_status draw_first_word(ds4_generation *generation, const float *logit
     enum { TRIES = 16 };
     ds4_status status = DS4_OK;
     for (int i = 0; status == DS4_OK && i < TRIES; i++) {
-        status = ds4_draw_token(generation->draw, logits, false, id, error);
+        status = draw(generation, logits, false, id, error);
         if (status == DS4_OK && begins_prose(generation, *id)) return DS4_OK;
     }
     *id = generation->undial_token;
@@ -169,7 +182,7 @@ static ds4_status choose(ds4_generation *generation, const float *logits, ds4_ou
         return draw_first_word(generation, logits, id, error);
     }
     bool greedy = ds4_regime_is_greedy(ds4_parser_regime(generation->parser));
-    ds4_status status = ds4_draw_token(generation->draw, logits, greedy, id, error);
+    ds4_status status = draw(generation, logits, greedy, id, error);
     if (status == DS4_OK && generation->policy == DS4_STEER_FINAL_ANSWER && !generation->speaking &&
         phase == DS4_PHASE_ANSWER_START && begins_prose(generation, *id)) {
         generation->again = *again = generation->speaking = true;
@@ -198,10 +211,14 @@ ds4_status ds4_generation_next(ds4_generation *generation, const float *logits,
     }
     ds4_token_string bytes = ds4_tokenizer_token_bytes(generation->tokenizer, id);
     if (generation->token != NULL) tell_token(generation, logits, id, bytes, thinking);
+    if (generation->guide != NULL && !thinking)
+        ds4_guide_accept(generation->guide, parser, id, bytes.data, bytes.n);
     status = ds4_parser_feed_token(parser, id, bytes.data, bytes.n, error);
     if (status != DS4_OK) return status;
     if (ds4_parser_is_done(parser)) return DS4_OK;
     if (ds4_parser_has_failed(parser)) return ds4_parser_finish(parser, DS4_FINISH_STOP, error);
+    if (generation->guide != NULL && ds4_guide_is_complete(generation->guide))
+        return ds4_parser_finish(parser, DS4_FINISH_STOP, error);
     if (generation->count >= generation->max_tokens)
         return ds4_parser_finish(parser, DS4_FINISH_LENGTH, error);
     ds4_output_phase after = ds4_parser_phase(parser);

@@ -9,6 +9,8 @@
 
 #include "chat/chat_request.h"
 #include "chat/parse.h"
+#include "constraint/constraint.h"
+#include "constraint/vocabulary.h"
 #include "sample/sampler.h"
 #include "sched/draw.h"
 #include "sched/steer_policy.h"
@@ -51,7 +53,9 @@ typedef struct ds4_generation_options {
     size_t n_prompt;
     ds4_sampled_token_fn token; /* NULL: log-probabilities are not computed; context: the sink's */
     uint32_t n_top_logprobs;    /* at most DS4_MAX_TOP_LOGPROBS */
-    ds4_steering steering;      /* its direction must outlive the generation */
+    ds4_constraint *constraint; /* NULL: none; a reference is kept */
+    const ds4_vocabulary *vocabulary; /* for the constraint; must outlive the generation */
+    ds4_steering steering;            /* its direction must outlive the generation */
     ds4_steer_policy steer_policy;
 } ds4_generation_options;
 

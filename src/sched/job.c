@@ -109,6 +109,8 @@ static ds4_status create_job(ds4_sched *sched, const ds4_sched_request *request,
         .n_prompt = request->n_prompt,
         .token = request->sink.token,
         .n_top_logprobs = request->n_top_logprobs,
+        .constraint = request->constraint,
+        .vocabulary = sched->vocabulary,
         .steering = request->steering,
         .steer_policy = request->steer_policy,
     };

@@ -150,6 +150,8 @@ ds4_status ds4_sched_create(const ds4_model *model, const ds4_sched_options *opt
     if (status != DS4_OK) goto done;
     sched->n_context = ds4_engine_get_options(sched->engine)->max_context;
     status = ds4_ban_set_create(model, &sched->bans, error);
+    if (status == DS4_OK)
+        status = ds4_vocabulary_create(ds4_model_get_tokenizer(model), &sched->vocabulary, error);
     if (status != DS4_OK) goto done;
     status = ds4_kv_pool_create(sched->engine, engine.max_sessions, engine.row_budget, &sched->pool,
                                 error);
@@ -193,6 +195,7 @@ void ds4_sched_destroy(ds4_sched *sched) {
         free(sched->lanes[i].logits);
     ds4_kv_pool_destroy(sched->pool);
     ds4_ban_set_destroy(sched->bans);
+    ds4_vocabulary_destroy(sched->vocabulary);
     ds4_engine_destroy(sched->engine);
     free(sched->lanes);
     free(sched->wishes);

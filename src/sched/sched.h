@@ -85,6 +85,7 @@ typedef struct ds4_sched_request {
     ds4_parser_options parser;     /* sink and ids are set by the scheduler */
     uint32_t think_budget;         /* reasoning tokens before </think> is forced; 0: none */
     uint32_t n_top_logprobs;       /* for the sink's `token` */
+    ds4_constraint *constraint;    /* NULL: none; a reference is kept */
     ds4_steering steering;         /* the dial; its direction must outlive the job */
     ds4_steer_policy steer_policy;
     ds4_sched_sink sink;

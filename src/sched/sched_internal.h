@@ -59,6 +59,7 @@ struct ds4_sched {
     ds4_sched_observer observer;
     ds4_engine *engine;
     ds4_ban_set *bans;
+    ds4_vocabulary *vocabulary; /* for constraints */
     uint32_t n_slots, n_queue, n_context;
 
     /* Engine thread. */

@@ -13,6 +13,7 @@ static void release(void *context) {
     if (atomic_fetch_sub(&x->references, 1) != 1) return;
     ds4_sched_job_release(x->job);
     ds4_http_reply_release(x->reply);
+    ds4_constraint_release(x->constraint);
     ds4_chat_request_free(&x->request);
     ds4_prompt_free(&x->prompt);
     ds4_tokens_free(&x->ids);
@@ -262,6 +263,28 @@ static bool render(ds4_exchange *x) {
     return false;
 }
 
+/* A response format, a forced call, guided calls. False: answered. */
+static bool constrain(ds4_exchange *x) {
+    ds4_error error = {0};
+    char path[DS4_CONSTRAINT_PATH_BYTES] = "";
+    ds4_status status = ds4_constraint_create(&x->request, !x->app->flags->no_tool_guidance,
+                                              &x->constraint, path, &error);
+    if (status == DS4_OK) {
+        if (x->constraint != NULL && ds4_constraint_note(x->constraint)[0] != '\0')
+            ds4_log_write(x->app->log, DS4_LOG_DEBUG, "%s %s", x->protocol->label,
+                          ds4_constraint_note(x->constraint));
+        return true;
+    }
+    bool ours = status == DS4_NO_MEMORY || status == DS4_INTERNAL;
+    ds4_exchange_refuse(x,
+                        &(ds4_api_error){.status = ours ? 500 : 400,
+                                         .code = status == DS4_UNSUPPORTED ? "unsupported_parameter"
+                                                                           : "invalid_value",
+                                         .param = path,
+                                         .message = error.message});
+    return false;
+}
+
 /* What the parser could not know: the size of the context and of the vocabulary. False: answered.
  */
 static bool check_limits(ds4_exchange *x) {
@@ -307,6 +330,7 @@ static bool submit(ds4_exchange *x) {
         .think_budget = x->request.think.budget > 0 ? x->request.think.budget
                                                     : (uint32_t)x->app->flags->think_budget,
         .n_top_logprobs = x->request.n_top_logprobs,
+        .constraint = x->constraint,
         .parser = {.thinking = thinking,
                    .tools_active = x->prompt.tools_active,
                    .single_call = x->request.one_call,
@@ -384,7 +408,7 @@ void ds4_exchange_run(const ds4_protocol *protocol, ds4_app *app, const ds4_strb
     if (x == NULL) return;
     atomic_fetch_add(&app->n_requests, 1);
     if (parse(x, body, &options) && (protocol->prepare == NULL || protocol->prepare(x)) &&
-        render(x) && check_limits(x)) {
+        constrain(x) && render(x) && check_limits(x)) {
         if (protocol->rendered != NULL) protocol->rendered(x);
         /* Watched from before the submission on: a client that leaves in between is not missed. */
         atomic_fetch_add(&x->references, 1);

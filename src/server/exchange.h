@@ -57,6 +57,7 @@ struct ds4_exchange {
     ds4_app *app;
     ds4_http_reply *reply;
     ds4_chat_request request;
+    ds4_constraint *constraint; /* NULL: the answer is free */
     ds4_prompt prompt;
     ds4_tokens ids;
     ds4_tool_id_source id_source;

@@ -119,6 +119,12 @@ static const ds4_option options[] = {
      .config_key = "sampling-profile",
      AT(sampling_profile),
      .help = "sampling values that a request leaves open while the model thinks"},
+    {.names = "--no-tool-guidance",
+     .kind = DS4_OPTION_FLAG,
+     .config_key = "no-tool-guidance",
+     AT(no_tool_guidance),
+     .help = "do not hold tool calls that the model may make to their markup, names and schemas; "
+             "forced calls and response formats are held all the same"},
     {.names = "--idle-unload",
      .kind = DS4_OPTION_INT,
      .argument = "SECONDS",

@@ -15,6 +15,7 @@ typedef struct ds4_server_flags {
     bool kv_reject_quant;
     int kv_sim, backend, activations,
         sampling_profile; /* values of the enums of ds4.h and sched/generation.h */
+    bool no_tool_guidance;
     bool warm_weights;
     const char *chdir;
     const char *host;
