@@ -31,7 +31,10 @@ ds4_status ds4_prompt_tokenize(const ds4_prompt *prompt, const ds4_tokenizer *to
     for (size_t i = 0; i < prompt->n_segments; i++) {
         const ds4_segment *segment = &prompt->segments[i];
         ds4_status status;
-        if (segment->control == DS4_CONTROL_NONE) {
+        if (segment->n_ids > 0) {
+            status = ds4_tokens_append(ids, prompt->sampled.ids + segment->first_id, segment->n_ids,
+                                       error);
+        } else if (segment->control == DS4_CONTROL_NONE) {
             status = ds4_tokenizer_encode(tokenizer, prompt->text.data + segment->begin,
                                           segment->end - segment->begin, ids, error);
         } else if (controls.id[segment->control] < 0) {

@@ -50,7 +50,8 @@ static const char TOOLS_TAIL[] = "\n\nYou MUST strictly follow the above defined
 static void add_segment(ds4_prompt *prompt, ds4_control control, size_t begin) {
     ds4_segment *last = prompt->n_segments > 0 ? &prompt->segments[prompt->n_segments - 1] : NULL;
     if (prompt->text.n == begin) return;
-    if (control == DS4_CONTROL_NONE && last != NULL && last->control == DS4_CONTROL_NONE) {
+    if (control == DS4_CONTROL_NONE && last != NULL && last->control == DS4_CONTROL_NONE &&
+        last->n_ids == 0) {
         last->end = prompt->text.n;
         return;
     }
@@ -64,7 +65,8 @@ static void add_segment(ds4_prompt *prompt, ds4_control control, size_t begin) {
         prompt->segments = grown;
         prompt->segment_capacity = capacity;
     }
-    prompt->segments[prompt->n_segments++] = (ds4_segment){control, begin, prompt->text.n};
+    prompt->segments[prompt->n_segments++] =
+        (ds4_segment){.control = control, .begin = begin, .end = prompt->text.n};
 }
 
 void ds4_render_control(ds4_prompt *prompt, ds4_control control) {
@@ -214,22 +216,49 @@ void ds4_render_result(ds4_prompt *prompt, ds4_text content) {
     put_text(prompt, CLOSE, n_close);
 }
 
-static void put_assistant(ds4_prompt *prompt, const ds4_chat_message *message, bool pending,
-                          bool keep_reasoning) {
-    if (pending) {
-        ds4_render_control(prompt, DS4_CONTROL_ASSISTANT);
-        if (keep_reasoning) {
+/* The part of an assistant's turn that is remembered as it was sampled: everything behind the
+ * <think> or </think> that the template writes. False: nothing was put. */
+static bool put_sampled(ds4_prompt *prompt, ds4_tool_memory *memory,
+                        const ds4_chat_message *message, bool keep_reasoning) {
+    size_t first_id = prompt->sampled.n, begin;
+    ds4_strbuf text = {0};
+    bool with_thought = false;
+    if (memory == NULL || !ds4_tool_memory_find(memory, message, keep_reasoning, &prompt->sampled,
+                                                &text, &with_thought))
+        return false;
+    if (keep_reasoning) ds4_render_control(prompt, DS4_CONTROL_THINK);
+    if (keep_reasoning && !with_thought) ds4_render_text(prompt, message->reasoning);
+    if (!with_thought) ds4_render_control(prompt, DS4_CONTROL_THINK_END);
+    begin = prompt->text.n;
+    ds4_strbuf_append(&prompt->text, text.data, text.n);
+    if (text.failed) prompt->text.failed = true;
+    ds4_strbuf_free(&text);
+    add_segment(prompt, DS4_CONTROL_NONE, begin);
+    if (prompt->n_segments > 0) {
+        ds4_segment *segment = &prompt->segments[prompt->n_segments - 1];
+        segment->first_id = first_id;
+        segment->n_ids = prompt->sampled.n - first_id;
+    }
+    return true;
+}
+
+static void put_assistant(ds4_prompt *prompt, ds4_tool_memory *memory,
+                          const ds4_chat_message *message, bool pending, bool keep_reasoning) {
+    if (pending) ds4_render_control(prompt, DS4_CONTROL_ASSISTANT);
+    if (!pending || !put_sampled(prompt, memory, message, keep_reasoning)) {
+        if (pending && keep_reasoning) {
             ds4_render_control(prompt, DS4_CONTROL_THINK);
             ds4_render_text(prompt, message->reasoning);
         }
-        ds4_render_control(prompt, DS4_CONTROL_THINK_END);
+        if (pending) ds4_render_control(prompt, DS4_CONTROL_THINK_END);
+        ds4_render_text(prompt, message->content);
+        put_calls(prompt, message);
     }
-    ds4_render_text(prompt, message->content);
-    put_calls(prompt, message);
     ds4_render_control(prompt, DS4_CONTROL_EOS);
 }
 
-static void put_turns(ds4_prompt *prompt, const ds4_chat_request *request) {
+static void put_turns(ds4_prompt *prompt, const ds4_chat_request *request,
+                      ds4_tool_memory *memory) {
     bool tool_context = prompt->tools_active, pending = false, in_results = false;
     size_t last_user = 0; /* index + 1 */
     for (size_t i = 0; i < request->n_messages; i++) {
@@ -256,7 +285,7 @@ static void put_turns(ds4_prompt *prompt, const ds4_chat_request *request) {
             pending = true;
             break;
         case DS4_ROLE_ASSISTANT:
-            put_assistant(prompt, message, pending,
+            put_assistant(prompt, memory, message, pending,
                           prompt->think_mode != DS4_THINK_NONE &&
                               (tool_context || i + 1 > last_user));
             pending = false;
@@ -274,7 +303,7 @@ static void put_turns(ds4_prompt *prompt, const ds4_chat_request *request) {
 static bool has_look_alike(const ds4_prompt *prompt) {
     for (size_t i = 0; i < prompt->n_segments; i++) {
         const ds4_segment *segment = &prompt->segments[i];
-        if (segment->control != DS4_CONTROL_NONE) continue;
+        if (segment->control != DS4_CONTROL_NONE || segment->n_ids > 0) continue;
         for (size_t at = segment->begin; at < segment->end; at++)
             if (control_at(prompt->text.data + at, segment->end - at) != DS4_CONTROL_NONE)
                 return true;
@@ -305,7 +334,7 @@ ds4_status ds4_render(const ds4_chat_request *request, const ds4_render_options 
         ds4_render_vendor(prompt, request);
     } else {
         put_system(prompt, request);
-        put_turns(prompt, request);
+        put_turns(prompt, request, options->tool_memory);
     }
 done:
     if (prompt->text.failed) {
@@ -319,5 +348,6 @@ done:
 void ds4_prompt_free(ds4_prompt *prompt) {
     ds4_strbuf_free(&prompt->text);
     free(prompt->segments);
+    ds4_tokens_free(&prompt->sampled);
     *prompt = (ds4_prompt){0};
 }

@@ -10,6 +10,7 @@
 #include "chat/chat_request.h"
 #include "chat/control.h"
 #include "chat/think.h"
+#include "chat/tool_memory.h"
 
 typedef enum ds4_template {
     DS4_TEMPLATE_DS4,    /* the layout that other servers of this model use */
@@ -21,13 +22,16 @@ typedef struct ds4_render_options {
     uint32_t
         n_context; /* the server's configured context: decides whether MAX effort is possible */
     const ds4_effort_table *effort; /* NULL: ds4_effort_table_first */
+    ds4_tool_memory *tool_memory;   /* turns to repeat as they were sampled (layout DS4); may be
+                                       NULL */
 } ds4_render_options;
 
 /* CONTROL(control) or text[begin, end) of the prompt's text; a control's own spelling is in the
- * text too. */
+ * text too. With n_ids, tokens as they were sampled: their bytes are that text. */
 typedef struct ds4_segment {
     ds4_control control; /* DS4_CONTROL_NONE: text */
     size_t begin, end;
+    size_t first_id, n_ids; /* of the prompt's `sampled` */
 } ds4_segment;
 
 /* Owned by the caller: zero-initialise, free with ds4_prompt_free. */
@@ -35,6 +39,7 @@ typedef struct ds4_prompt {
     ds4_strbuf text; /* the whole prompt with control tokens spelled out */
     ds4_segment *segments;
     size_t n_segments, segment_capacity;
+    ds4_tokens sampled;
     ds4_think_mode
         think_mode; /* what holds after the context rule; the parser's `thinking` is mode != NONE */
     bool tools_active;

@@ -17,6 +17,8 @@ struct ds4_generation {
     int32_t end_ids[2];
     uint32_t max_tokens, count, reasoning_count;
     ds4_finish finish;
+    ds4_tokens sampled; /* without one that ends the turn */
+    size_t n_thought;   /* of these, up to and with </think> */
     size_t n_vocab;
     int32_t think_end;
     uint32_t think_budget;
@@ -116,6 +118,7 @@ void ds4_generation_destroy(ds4_generation *generation) {
     ds4_guide_destroy(generation->guide);
     ds4_parser_destroy(generation->parser);
     ds4_draw_destroy(generation->draw);
+    ds4_tokens_free(&generation->sampled);
     free(generation);
 }
 
@@ -208,6 +211,9 @@ ds4_status ds4_generation_next(ds4_generation *generation, const float *logits,
     if (!is_end(generation, id)) {
         generation->count++;
         generation->reasoning_count += thinking;
+        status = ds4_tokens_push(&generation->sampled, id, error);
+        if (status != DS4_OK) return status;
+        if (thinking) generation->n_thought = generation->sampled.n;
     }
     ds4_token_string bytes = ds4_tokenizer_token_bytes(generation->tokenizer, id);
     if (generation->token != NULL) tell_token(generation, logits, id, bytes, thinking);
@@ -242,6 +248,10 @@ uint32_t ds4_generation_count(const ds4_generation *generation) {
 }
 uint32_t ds4_generation_reasoning_count(const ds4_generation *generation) {
     return generation->reasoning_count;
+}
+ds4_sampled_turn ds4_generation_sampled(const ds4_generation *generation) {
+    return (ds4_sampled_turn){generation->sampled.ids, generation->sampled.n,
+                              generation->n_thought};
 }
 ds4_finish ds4_generation_finish(const ds4_generation *generation) {
     return generation->finish;

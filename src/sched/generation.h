@@ -91,6 +91,14 @@ uint32_t
 ds4_generation_reasoning_count(const ds4_generation *generation); /* of these, while thinking */
 uint32_t
 ds4_generation_steered_count(const ds4_generation *generation); /* of these, under the dial */
+
+/* All tokens of the answer, without one that ended the turn. Valid until the next one is chosen. */
+typedef struct ds4_sampled_turn {
+    const int32_t *ids;
+    size_t n;
+    size_t n_thought; /* the first of them, up to and with </think> */
+} ds4_sampled_turn;
+ds4_sampled_turn ds4_generation_sampled(const ds4_generation *generation);
 ds4_finish ds4_generation_finish(const ds4_generation *generation);
 
 #endif

@@ -57,6 +57,7 @@ void ds4_job_end(ds4_sched_job *job, ds4_status status, const char *message) {
         .n_cached = job->n_cached,
         .n_generated = ds4_generation_count(job->generation),
         .n_reasoning = ds4_generation_reasoning_count(job->generation),
+        .sampled = ds4_generation_sampled(job->generation),
         .n_steered = ds4_generation_steered_count(job->generation),
     };
     result.queue_seconds = (job->phase == DS4_JOB_QUEUED ? now : job->started) - job->submitted;

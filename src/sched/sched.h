@@ -54,6 +54,7 @@ typedef struct ds4_sched_result {
     uint32_t n_reasoning;        /* of these, while thinking */
     uint32_t n_steered;          /* of these, evaluated under the dial */
     double queue_seconds, prefill_seconds, decode_seconds;
+    ds4_sampled_turn sampled; /* the answer's tokens */
 } ds4_sched_result;
 
 /* For measurements; called on the engine thread without any lock held, and must be quick. */

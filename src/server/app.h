@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "base/log.h"
+#include "chat/tool_memory.h"
 #include "sched/sched.h"
 #include "server/flags.h"
 #include "server/http.h"
@@ -27,6 +28,7 @@ typedef enum ds4_app_state {
 } ds4_app_state;
 
 typedef struct ds4_workers ds4_workers;
+typedef struct ds4_tool_journal ds4_tool_journal;
 
 /* What is told about the model; outlives it. */
 typedef struct ds4_app_model {
@@ -62,6 +64,9 @@ typedef struct ds4_app {
     void *callback_context;
     int lock_fd;            /* of the instance lock, -1: not held; loader thread once it runs */
     atomic_int n_exchanges; /* requests that may still look at model or scheduler */
+
+    ds4_tool_memory *tool_memory;   /* NULL: calls are rendered canonically */
+    ds4_tool_journal *tool_journal; /* NULL: they are remembered by this process only */
 
     atomic_uint_fast64_t load_done, load_total; /* bytes */
     atomic_bool load_cancelled;
@@ -160,5 +165,16 @@ void ds4_workers_refuse(ds4_workers *workers, const char *message);
  * clients send dozens at once. */
 bool ds4_workers_submit(ds4_workers *workers, ds4_task_fn task, bool light, ds4_strbuf *body,
                         ds4_http_reply *reply);
+
+/* ---- tool_journal.c ---- */
+
+/* The turns that app->tool_memory remembers, in the file `tool-replay.log` of a directory, which is
+ * made when it is missing. Those that the model's tokenizer confirms are read in. Several servers
+ * may append to one file. Nothing about it is fatal: it is only said in the log. */
+ds4_tool_journal *ds4_tool_journal_open(ds4_app *app, const char *directory);
+void ds4_tool_journal_close(ds4_tool_journal *journal);
+/* Remembers an answer that ended in calls; `journal` may be NULL. Engine thread. */
+void ds4_tool_journal_add(ds4_tool_journal *journal, ds4_app *app, const ds4_chat_result *result,
+                          const ds4_sampled_turn *sampled);
 
 #endif

@@ -165,6 +165,8 @@ static bool on_stalled(void *context) {
 static void on_done(void *context, const ds4_sched_result *r) {
     ds4_exchange *x = context;
     const char *code = r->status == DS4_BUSY ? "shutting_down" : NULL;
+    if (r->status == DS4_OK && r->finish == DS4_FINISH_TOOL_CALLS)
+        ds4_tool_journal_add(x->app->tool_journal, x->app, &x->result, &r->sampled);
     if (x->request.stream) {
         open_stream(x);
         if (r->status != DS4_OK) {
@@ -253,7 +255,8 @@ static bool render(ds4_exchange *x) {
     ds4_render_options options = {.layout = (ds4_template)flags->chat_template,
                                   .n_context = (uint32_t)flags->ctx,
                                   .effort = flags->effort_table == 0 ? &ds4_effort_table_first
-                                                                     : &ds4_effort_table_refresh};
+                                                                     : &ds4_effort_table_refresh,
+                                  .tool_memory = x->app->tool_memory};
     const ds4_tokenizer *tokenizer = ds4_model_get_tokenizer(x->app->model);
     ds4_status status = ds4_render(&x->request, &options, &x->prompt, &error);
     if (status == DS4_OK) status = ds4_prompt_tokenize(&x->prompt, tokenizer, &x->ids, &error);

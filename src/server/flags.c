@@ -248,6 +248,21 @@ static const ds4_option options[] = {
      AT(kv_reject_quant),
      .help = "never load what another quantisation of the model computed: always so, the option is "
              "only known for scripts that give it"},
+    {.group = "Tool calls",
+     .names = "--disable-exact-dsml-tool-replay",
+     .kind = DS4_OPTION_FLAG,
+     .config_key = "disable-exact-dsml-tool-replay",
+     AT(no_tool_replay),
+     .help = "render tool calls of the history anew, even where it is known how they were sampled"},
+    {.names = "--tool-memory-max-ids",
+     .kind = DS4_OPTION_INT,
+     .argument = "N",
+     .min = 1,
+     .max = INT32_MAX,
+     .default_text = "100000",
+     .config_key = "tool-memory-max-ids",
+     AT(tool_memory_ids),
+     .help = "tool calls that are remembered as they were sampled"},
 
     {.group = "Network",
      .names = "--host",
@@ -425,15 +440,6 @@ static const ds4_option options[] = {
      .kind = DS4_OPTION_STRING,
      .later = true,
      .help = "trace of all requests"},
-    {.names = "--disable-exact-dsml-tool-replay",
-     .kind = DS4_OPTION_FLAG,
-     .later = true,
-     .help = "memory of tool calls"},
-    {.names = "--tool-memory-max-ids",
-     .argument = "N",
-     .kind = DS4_OPTION_STRING,
-     .later = true,
-     .help = "memory of tool calls"},
 };
 
 const ds4_program ds4_server_program = {

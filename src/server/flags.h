@@ -12,7 +12,8 @@ typedef struct ds4_server_flags {
     int64_t kv_sessions, kv_memory_mb;
     const char *kv_disk_dir;
     int64_t kv_disk_space_mb, kv_min_tokens, kv_cold_max, kv_interval, kv_trim, kv_align;
-    bool kv_reject_quant;
+    bool kv_reject_quant, no_tool_replay;
+    int64_t tool_memory_ids;
     int kv_sim, backend, activations,
         sampling_profile; /* values of the enums of ds4.h and sched/generation.h */
     bool no_tool_guidance;

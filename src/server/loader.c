@@ -148,6 +148,9 @@ static ds4_status load(ds4_app *app, ds4_error *error) {
         .warm = app->flags->warm_weights, .progress = on_progress, .progress_context = app};
     ds4_status status = ds4_model_open(app->flags->model, &options, &app->model, error);
     if (status != DS4_OK) return status;
+    if (app->tool_memory != NULL && app->tool_journal == NULL && app->flags->kv_disk_dir != NULL &&
+        ds4_model_get_tokenizer(app->model) != NULL)
+        app->tool_journal = ds4_tool_journal_open(app, app->flags->kv_disk_dir);
     return start_scheduler(app, error);
 }
 

@@ -250,6 +250,11 @@ static ds4_status start(server *s, ds4_error *error) {
                   (unsigned)ds4_http_port(app->http), flags->model);
     app->responses = ds4_response_store_create((size_t)flags->response_store_mb << 20);
     if (app->responses == NULL) return ds4_fail_memory(error, 0, "the stored responses");
+    if (!flags->no_tool_replay) {
+        status =
+            ds4_tool_memory_create((size_t)flags->tool_memory_ids, 0, &app->tool_memory, error);
+        if (status != DS4_OK) return status;
+    }
     status = ds4_workers_create(app, WORKER_THREADS, (size_t)(flags->queue + flags->slots),
                                 BODY_MEMORY, &app->workers, error);
     if (status != DS4_OK) return status;
@@ -267,6 +272,8 @@ static void stop(server *s) {
     ds4_sched_destroy(s->app.sched);
     ds4_http_destroy(s->app.http);
     ds4_response_store_destroy(s->app.responses);
+    ds4_tool_journal_close(s->app.tool_journal);
+    ds4_tool_memory_destroy(s->app.tool_memory);
     ds4_model_close(s->app.model);
     if (s->interrupt != NULL) event_free(s->interrupt);
     if (s->terminate != NULL) event_free(s->terminate);
