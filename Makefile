@@ -20,7 +20,7 @@ endif
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 .PHONY: all help deps deps-dev ds4-server build-tests test test-asan test-tsan test-neon fuzz chaos demo \
-        eval-nano format check-format lint docs install clean
+        eval-nano agent-replay load format check-format lint docs install clean
 .DEFAULT_GOAL := all
 
 all: build/release/build.ninja ## build the programs into build/release/bin (the default)
@@ -83,6 +83,12 @@ eval-nano: all ## ask ds4-nano 1,320 held-out questions through the server and p
 	python3 models/nano/eval_items.py > build/eval/items.jsonl
 	node models/nano/evaluate.mjs --items build/eval/items.jsonl --server build/release/bin/ds4-server \
 	    --failures build/eval/failures.jsonl
+
+agent-replay: all node_modules/.package-lock.json ## a tool conversation of 30 turns and 20k tokens: which of its prompt tokens are read
+	node scripts/agent-replay.mjs
+
+load: all node_modules/.package-lock.json ## 64 streams for 60 s: complete, right, how fast, how even
+	node scripts/load.mjs
 
 format: ## format all C sources in place
 	scripts/check-format.sh --fix

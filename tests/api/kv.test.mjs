@@ -4,7 +4,9 @@ import test from 'node:test';
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Server, chat, nanoModel, openChat, temporaryDirectory, until } from './harness.mjs';
+import { Server, chat, nanoModel, openChat, slowdown, temporaryDirectory, until } from './harness.mjs';
+import { replay, WINDOW } from '../../scripts/agent-replay.mjs';
+import { load } from '../../scripts/load.mjs';
 
 const long = (seed, n = 400) => Array.from({ length: n }, (_, i) => `item${(i * 7919 + seed) % 997}`).join(' ');
 const conversation = (system, ...turns) => [{ role: 'system', content: system },
@@ -128,4 +130,40 @@ test('same bytes alone, among sixteen, and after a restart with the disk cache',
   assert.ok(later.cached > 0);
   assert.equal(later.content, alone.content);
   await server.stop();
+});
+
+test('an agent that re-sends its history has only the new part read: undisturbed, restarted, interleaved, edited',
+  { skip: slowdown > 1 && 'too slow under sanitizers' }, async () => {
+  const rows = await replay({ turns: 8, tokens: 4600, ctx: 16384 });
+  assert.equal(rows.length, 4);
+  for (const row of rows) {
+    assert.ok(row.worst <= WINDOW, `${row.variant}: ${row.worst} tokens were read again in one turn`);
+    assert.ok(row.read < row.without, row.variant);
+  }
+  assert.ok(rows[0].calls > 0);
+});
+
+test('what the client changes in a tool call is what the model sees', async () => {
+  const server = await Server.start([], { model: nanoModel() });
+  const tools = [{ type: 'function', function: { name: 'read', description: 'Read a file.', parameters: {
+    type: 'object', required: ['path'], properties: { path: { type: 'string' } } } } }];
+  const messages = [{ role: 'user', content: 'Read notes.txt' }];
+  const body = (extra) => ({ messages: [...messages, ...extra], tools, seed: 42, max_tokens: 200 });
+  const asked = (await chat(server, body([]))).json();
+  const { content, reasoning_content, tool_calls } = asked.choices[0].message;
+  assert.equal(asked.choices[0].finish_reason, 'tool_calls');
+  const history = (path) => [{ role: 'assistant', content, reasoning_content, tool_calls: [{ ...tool_calls[0],
+    function: { name: 'read', arguments: JSON.stringify({ path }) } }] }, { role: 'tool', tool_call_id: tool_calls[0].id, content: 'nothing' }];
+  const held = asked.usage.prompt_tokens + asked.usage.completion_tokens;
+  const same = (await chat(server, body(history(JSON.parse(tool_calls[0].function.arguments).path)))).json().usage;
+  assert.ok(same.prompt_tokens_details.cached_tokens >= held - 1);
+  const other = (await chat(server, body(history('somewhere/else.txt')))).json().usage;
+  assert.ok(other.prompt_tokens_details.cached_tokens < held - 1);
+  await server.stop();
+});
+
+test('sixty-four streams are complete and right', async () => {
+  const result = await load({ streams: 64, seconds: 3 });
+  assert.deepEqual([result.errors, result.incomplete, result.wrong], [0, 0, 0]);
+  assert.ok(result.answers >= 64);
 });

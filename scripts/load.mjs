@@ -1,0 +1,103 @@
+// Many streams at once against ds4-nano: are all complete and right, how long does the slowest wait for its next token, and
+// what is gained over one stream?   node scripts/load.mjs [--streams 64] [--seconds 60] [--threads 2] [--json]
+import http from 'node:http';
+import { parseArgs } from 'node:util';
+import { pathToFileURL } from 'node:url';
+import { Server, chatPath, nanoModel } from '../tests/api/harness.mjs';
+
+const QUESTIONS = ['What is 23 + 45?', 'Who are you?', 'Spell the word garden.', 'What is 9 times 8?', 'Tell me a story about a lamp.',
+  'Sort these numbers: 5, 2, 9', 'Write in capital letters: river', 'Repeat exactly: one two three'];
+/** Different requests; each has one right answer, whatever runs beside it. */
+const CASES = Array.from({ length: 24 }, (_, i) => ({
+  messages: [{ role: 'system', content: `You are helper number ${i % 6}. ${'Be brief and right. '.repeat(i * 2)}` },
+    { role: 'user', content: QUESTIONS[i % QUESTIONS.length] }],
+  seed: 100 + i, temperature: 1, min_p: 0.05, max_tokens: 60 + 10 * (i % 8), stream: true, stream_options: { include_usage: true },
+  thinking: { type: i % 3 === 0 ? 'disabled' : 'enabled' } }));
+
+/** One streamed request: its text, its tokens, and when its pieces came. */
+export function stream(port, body) {
+  return new Promise((resolve) => {
+    const result = { text: '', tokens: 0, complete: false, error: null, first: 0, worstGap: 0 };
+    const begin = performance.now();
+    let last = 0, rest = '';
+    const end = (error) => { result.error ??= error ?? null; result.seconds = (performance.now() - begin) / 1000; resolve(result); };
+    const request = http.request({ port, host: '127.0.0.1', path: chatPath, method: 'POST', headers: { 'Content-Type': 'application/json' } }, (reply) => {
+      if (reply.statusCode !== 200) result.error = `status ${reply.statusCode}`;
+      reply.setEncoding('utf8');
+      reply.on('data', (piece) => {
+        rest += piece;
+        const blocks = rest.split('\n\n');
+        rest = blocks.pop();
+        for (const block of blocks) {
+          if (!block.startsWith('data: ')) continue;
+          if (block === 'data: [DONE]') { result.complete = true; continue; }
+          const { choices, usage, error } = JSON.parse(block.slice(6));
+          if (error) result.error = error.message;
+          if (usage) result.tokens = usage.completion_tokens;
+          const delta = choices?.[0]?.delta;
+          const text = delta?.content ?? delta?.reasoning_content;
+          if (!text) continue;
+          result.text += text;
+          const now = performance.now();
+          if (last) result.worstGap = Math.max(result.worstGap, now - last);
+          else result.first = now - begin;
+          last = now;
+        }
+      });
+      reply.on('end', () => end());
+      reply.on('error', (e) => end(String(e)));
+    });
+    request.on('error', (e) => end(String(e)));
+    request.end(JSON.stringify(body));
+  });
+}
+
+const quantile = (values, q) => values.sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(q * values.length))];
+
+/** Everything that `main` prints. */
+export async function load({ streams = 64, seconds = 60, args = [] } = {}) {
+  const server = await Server.start(['--slots', String(streams), '--queue', String(streams), '--max-connections', String(streams + 16),
+    '--ctx', '2048', ...args], { model: nanoModel() });
+  try {
+    // Alone, twice: the second time prompts are known already, as they will be under load.
+    const alone = [];
+    for (const body of CASES) alone.push(await stream(server.port, body));
+    const begin = performance.now();
+    let soloTokens = 0;
+    for (const body of CASES) soloTokens += (await stream(server.port, body)).tokens;
+    const solo = soloTokens / ((performance.now() - begin) / 1000);
+
+    const results = [], until = performance.now() + seconds * 1000;
+    await Promise.all(Array.from({ length: streams }, async (_, i) => {
+      for (let n = i; performance.now() < until; n += 7) {
+        const which = n % CASES.length;
+        const result = await stream(server.port, CASES[which]);
+        result.wrong = result.text !== alone[which].text;
+        results.push(result);
+      }
+    }));
+    const took = (performance.now() - until) / 1000 + seconds;
+    const tokens = results.reduce((n, r) => n + r.tokens, 0);
+    const gaps = results.map((r) => r.worstGap);
+    return { streams, seconds: took, answers: results.length, errors: results.filter((r) => r.error).length,
+      incomplete: results.filter((r) => !r.complete).length, wrong: results.filter((r) => r.wrong).length,
+      worstGapMs: Math.max(...gaps), medianWorstGapMs: quantile(gaps, 0.5), medianFirstMs: quantile(results.map((r) => r.first), 0.5),
+      tokensPerSecond: tokens / took, soloTokensPerSecond: solo, ratio: tokens / took / solo };
+  } finally {
+    await server.stop();
+  }
+}
+
+async function main() {
+  const { values } = parseArgs({ options: { streams: { type: 'string', default: '64' }, seconds: { type: 'string', default: '60' },
+    threads: { type: 'string', default: '0' }, activations: { type: 'string', default: 'int8' }, json: { type: 'boolean', default: false } } });
+  const r = await load({ streams: Number(values.streams), seconds: Number(values.seconds),
+    args: ['--threads', values.threads, '--activations', values.activations] });
+  if (values.json) console.log(JSON.stringify(r));
+  else console.log(`${r.streams} streams for ${r.seconds.toFixed(1)} s: ${r.answers} answers, ${r.errors} errors, ${r.incomplete} incomplete, ${r.wrong} wrong
+worst gap between two pieces ${r.worstGapMs.toFixed(0)} ms (median of the answers' worst ${r.medianWorstGapMs.toFixed(0)} ms), first piece after ${r.medianFirstMs.toFixed(0)} ms (median)
+${r.tokensPerSecond.toFixed(0)} tokens/s in all, ${r.soloTokensPerSecond.toFixed(0)} tokens/s with one stream: ${r.ratio.toFixed(2)} times`);
+  if (r.errors + r.incomplete + r.wrong > 0) process.exitCode = 1;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) await main();
