@@ -58,6 +58,10 @@ void ds4_job_end(ds4_sched_job *job, ds4_status status, const char *message) {
         .n_generated = ds4_generation_count(job->generation),
         .n_reasoning = ds4_generation_reasoning_count(job->generation),
         .sampled = ds4_generation_sampled(job->generation),
+        .kv_source = job->lease.choice.source,
+        .kv_miss = job->lease.choice.miss,
+        .kv_common = job->lease.choice.n_common,
+        .kv_longest = job->lease.choice.n_longest,
         .n_steered = ds4_generation_steered_count(job->generation),
     };
     result.queue_seconds = (job->phase == DS4_JOB_QUEUED ? now : job->started) - job->submitted;

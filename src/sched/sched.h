@@ -53,6 +53,11 @@ typedef struct ds4_sched_result {
     uint32_t n_generated;        /* sampled, without EOS, with thinking and tool markup */
     uint32_t n_reasoning;        /* of these, while thinking */
     uint32_t n_steered;          /* of these, evaluated under the dial */
+    ds4_kv_source kv_source;     /* where the reused part came from, */
+    ds4_kv_miss kv_miss;         /* why it is not longer, */
+    uint32_t kv_common;          /* the position of the first difference to the session that agrees
+                                    longest, */
+    uint32_t kv_longest;         /* and the tokens of that session */
     double queue_seconds, prefill_seconds, decode_seconds;
     ds4_sampled_turn sampled; /* the answer's tokens */
 } ds4_sched_result;

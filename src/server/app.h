@@ -50,10 +50,11 @@ typedef struct ds4_app_usage {
 typedef struct ds4_app {
     const ds4_server_flags *flags;
     const ds4_log *log;
-    ds4_keys keys;  /* event thread */
-    int random_fd;  /* /dev/urandom */
-    uint32_t nonce; /* tells the ids of this process from those of others */
-    double started; /* ds4_app_now() of the start */
+    struct ds4_trace *trace; /* NULL: nothing is traced */
+    ds4_keys keys;           /* event thread */
+    int random_fd;           /* /dev/urandom */
+    uint32_t nonce;          /* tells the ids of this process from those of others */
+    double started;          /* ds4_app_now() of the start */
     atomic_uint_fast64_t n_requests, n_connections;
     ds4_metrics metrics;
     ds4_http *http;

@@ -23,6 +23,7 @@ static void release(void *context) {
     free(x->state);
     free(x->tool_ids);
     ds4_strbuf_free(&x->scratch);
+    ds4_strbuf_free(&x->trace.request);
     pthread_mutex_destroy(&x->mutex);
     atomic_fetch_sub(&x->app->n_exchanges, 1);
     free(x);
@@ -30,6 +31,11 @@ static void release(void *context) {
 
 void ds4_exchange_refuse(ds4_exchange *x, const ds4_api_error *error) {
     ds4_api_error_send(x->reply, error);
+    if (x->app->trace == NULL || x->traced) return;
+    x->trace.refusal = error->message;
+    ds4_trace_write(x->app->trace, x, NULL);
+    x->trace.refusal = NULL;
+    x->traced = true;
 }
 
 void ds4_usage_json(const ds4_sched_result *r, ds4_strbuf *out) {
@@ -167,6 +173,10 @@ static void on_done(void *context, const ds4_sched_result *r) {
     const char *code = r->status == DS4_BUSY ? "shutting_down" : NULL;
     if (r->status == DS4_OK && r->finish == DS4_FINISH_TOOL_CALLS)
         ds4_tool_journal_add(x->app->tool_journal, x->app, &x->result, &r->sampled);
+    if (x->app->trace != NULL) {
+        ds4_trace_write(x->app->trace, x, r);
+        x->traced = true;
+    }
     if (x->request.stream) {
         open_stream(x);
         if (r->status != DS4_OK) {
@@ -410,6 +420,8 @@ void ds4_exchange_run(const ds4_protocol *protocol, ds4_app *app, const ds4_strb
     ds4_exchange *x = create(protocol, app, reply);
     if (x == NULL) return;
     atomic_fetch_add(&app->n_requests, 1);
+    if (app->trace != NULL && body->n > 0)
+        ds4_strbuf_append(&x->trace.request, body->data, body->n);
     if (parse(x, body, &options) && (protocol->prepare == NULL || protocol->prepare(x)) &&
         constrain(x) && render(x) && check_limits(x)) {
         if (protocol->rendered != NULL) protocol->rendered(x);

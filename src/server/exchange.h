@@ -13,8 +13,7 @@
 #include "server/api_error.h"
 #include "server/app.h"
 #include "server/logprobs_out.h"
-
-typedef struct ds4_exchange ds4_exchange;
+#include "server/trace.h"
 
 /* What differs between protocols. Writers append to `out`, which is sent afterwards. begin is
  * called with the exchange's lock held, the others by the engine thread without. Whatever they
@@ -76,6 +75,8 @@ struct ds4_exchange {
     ds4_tool_id *tool_ids; /* those given out in this message */
     size_t n_tool_ids;
     ds4_strbuf scratch;
+    ds4_trace_record trace; /* empty without --trace */
+    bool traced;            /* it was written */
 };
 
 /* A worker's task: the app is READY. Answers `reply` sooner or later. */

@@ -388,6 +388,12 @@ static const ds4_option options[] = {
      .config_key = "log-level",
      AT(log_level),
      .help = "what is logged at most; prompts and answers never are"},
+    {.names = "--trace",
+     .kind = DS4_OPTION_STRING,
+     .argument = "FILE",
+     .config_key = "trace",
+     AT(trace),
+     .help = "write all requests, prompts and answers into this file, which is made anew"},
 
     {.group = "Not in this version",
      .names = "--metal",
@@ -435,11 +441,6 @@ static const ds4_option options[] = {
      .kind = DS4_OPTION_STRING,
      .later = true,
      .help = "steering"},
-    {.names = "--trace",
-     .argument = "FILE",
-     .kind = DS4_OPTION_STRING,
-     .later = true,
-     .help = "trace of all requests"},
 };
 
 const ds4_program ds4_server_program = {

@@ -27,7 +27,7 @@ typedef struct ds4_server_flags {
     bool cors;
     const char *cors_origin; /* comma-separated origins, or "*" */
     int64_t keepalive, drain, output_kb, idle_unload;
-    const char *lock_file;
+    const char *lock_file, *trace;
     int64_t response_store_mb;
     int chat_template, effort_table; /* ds4_template; 0 first, 1 refresh */
     int64_t think_budget;

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/instance_lock.h"
 #include "server/app.h"
+#include "server/trace.h"
 
 enum {
     EXIT_USAGE = 2,
@@ -237,6 +238,11 @@ static ds4_status start(server *s, ds4_error *error) {
         if (locked != DS4_OK) return locked;
     }
     ds4_status status = read_keys(s, error);
+    if (status == DS4_OK && flags->trace != NULL) {
+        status = ds4_trace_open(flags->trace, &app->trace, error);
+        if (status == DS4_OK)
+            ds4_log_write(&s->log, DS4_LOG_INFO, "tracing session to %s", flags->trace);
+    }
     if (status == DS4_OK) status = start_events(s, error);
     /* The port first: "address in use" must not wait for the model, and clients that come early may
      * wait here. */
@@ -286,6 +292,7 @@ static void stop(server *s) {
     if (s->app.random_fd >= 0) close(s->app.random_fd);
     if (s->app.lock_fd >= 0) close(s->app.lock_fd);
     ds4_keys_free(&s->app.keys);
+    ds4_trace_close(s->app.trace);
     pthread_cond_destroy(&s->app.changed);
     pthread_mutex_destroy(&s->app.mutex);
     ds4_metrics_destroy(&s->app.metrics);

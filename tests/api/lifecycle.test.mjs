@@ -2,7 +2,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { writeFileSync, readFileSync } from 'node:fs';
+import { writeFileSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import net from 'node:net';
 import { Server, serverBinary, tinyModel, endlessModel, temporaryDirectory, request, chat, user, openChat, until, parseEvents, slowdown } from './harness.mjs';
@@ -24,7 +24,6 @@ for (const [args, message] of [
   [['--host', '0.0.0.0'], /--insecure-no-auth/],
   [['--api-key', 'a', '--api-key-file', 'b'], /exclude/],
   [['--mtp', 'x.gguf'], /--mtp: not in this version/],
-  [['--trace', 'x'], /--trace: not in this version/],
   [['--dir-steering-file=x'], /--dir-steering-file: not in this version/],
   [['--quality'], /--quality: not in this version/],
 ]) {
@@ -111,6 +110,37 @@ test('a model that cannot be loaded: waiting requests are told, exit 1', { skip:
   const server = await Server.start([], { ...loading, model: path });
   assert.equal((await chat(server, user('early'))).status, 503);
   assert.deepEqual(await server.exited, { code: 1, signal: null });
+});
+
+test('a trace: everything of each request, for its owner only', async () => {
+  const path = join(temporaryDirectory(), 'trace');
+  writeFileSync(path, 'old', { mode: 0o644 });
+  const server = await Server.start(['--trace', path]);
+  assert.match(server.log(), /tracing session to /);
+  const ask = (rest) => chat(server, user('Tracing "this"', { max_tokens: 6, seed: 3, think: false, ...rest }));
+  const answers = await Promise.all([ask({}), ask({ stream: true }), ask({ temperature: 7 }), ask({})]);
+  assert.deepEqual(answers.map((a) => a.status), [200, 200, 400, 200]);
+  await server.stop();
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  const text = readFileSync(path, 'utf8');
+  const records = text.split(/\n===== request \d+ [0-9: -]{19} =====\n/);
+  assert.equal(records.shift(), '');
+  assert.equal(records.length, 4);
+  for (const record of records) {
+    assert.match(record, /\n===== end request \d =====\n$/);
+    assert.match(record, /--- raw request json ---\n\{"messages":\[\{"role":"user","content":"Tracing \\"this\\""\}\]/);
+    assert.ok(answers.some((a) => record.includes(`request_id: ${a.headers['x-request-id']}\n`)));
+    if (record.includes('--- refused ---')) { assert.match(record, /temperature/); continue; }
+    assert.match(record, /kind: chat\n[^]*seed: 3\n/);
+    assert.match(record, /--- rendered prompt ---\n[^]*<\uff5cUser\uff5c>Tracing "this"/);
+    assert.match(record, /--- cache decision ---\ncache_source: (none|live|rewound|anchor|cloned)\n/);
+    const generated = /--- generated text ---\n([^]*)\n\n--- parsed message ---/.exec(record)[1];
+    assert.equal(/\ncontent:\n([^]*)\n\n===== end/.exec(record)?.[1] ?? '', generated);
+    assert.match(record, /finish: (length|stop)\ngenerated_tokens: \d\n/);
+  }
+  const closed = run('-m', tinyModel(), '--port', '0', '--trace', '/nonexistent/trace');
+  assert.equal(closed.status, 1);
+  assert.match(closed.stderr, /failed to open trace file \/nonexistent\/trace: No such file/);
 });
 
 test('a lock file: one process at a time', async () => {
