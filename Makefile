@@ -20,7 +20,7 @@ endif
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 .PHONY: all help deps deps-dev ds4-server build-tests test test-asan test-tsan test-neon fuzz chaos demo \
-        eval-nano agent-replay load format check-format lint docs install clean
+        eval-nano agent-replay load format check-format lint docs man install clean
 .DEFAULT_GOAL := all
 
 all: build/release/build.ninja ## build the programs into build/release/bin (the default)
@@ -102,8 +102,11 @@ lint: build/release/build.ninja node_modules/.package-lock.json ## clang-tidy, t
 docs: all ## write docs/options.md from the programs' option tables
 	scripts/options-doc.sh build/release/bin
 
-install: all ## install the programs under PREFIX (/usr/local)
-	cmake --install build/release --prefix $(PREFIX)
+man: all ## manual pages from the programs' option tables, in build/man
+	scripts/man-pages.sh build/release/bin build/man
+
+install: man ## install programs, manual pages, completions and service units under PREFIX (/usr/local)
+	scripts/install.sh "$(PREFIX)"
 
 clean: ## remove everything that was built
 	rm -rf build ds4-server

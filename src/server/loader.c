@@ -7,6 +7,7 @@
 #include "base/instance_lock.h"
 #include "base/options.h"
 #include "server/app.h"
+#include "server/supervisor.h"
 
 ds4_app_state ds4_app_get_state(ds4_app *app) {
     pthread_mutex_lock(&app->mutex);
@@ -161,6 +162,7 @@ static void log_ready(const ds4_app *app) {
      */
     ds4_log_write(app->log, DS4_LOG_GENERATION, "listening on http://%s%s%s:%u", v6 ? "[" : "",
                   host, v6 ? "]" : "", (unsigned)ds4_http_port(app->http));
+    ds4_supervisor_tell(ds4_environment("NOTIFY_SOCKET"), "READY=1");
 }
 
 /* What a failed or an idle load leaves. Loader thread. */

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/instance_lock.h"
 #include "server/app.h"
+#include "server/supervisor.h"
 #include "server/trace.h"
 
 enum {
@@ -46,6 +47,7 @@ static void join_loader(server *s) {
 
 static void start_draining(server *s) {
     s->stopping = true;
+    ds4_supervisor_tell(ds4_environment("NOTIFY_SOCKET"), "STOPPING=1");
     s->drain_deadline = ds4_app_now() + (double)s->flags.drain + DRAIN_GRACE_SECONDS;
     atomic_store(&s->app.load_cancelled, true);
     ds4_app_set_state(&s->app, DS4_APP_STOPPING);
