@@ -253,6 +253,6 @@ ds4_status ds4_body_check_turns(ds4_body_reader *b, const char *param) {
     if (last == 0 || r->messages[last - 1].role == DS4_ROLE_ASSISTANT)
         return ds4_request_refuse(
             b->failure, DS4_FORMAT, "invalid_value", param,
-            "the last turn must be a user's or a tool's: there is nothing to answer");
+            "%s: the last turn must be a user's or a tool's, or there is nothing to answer", param);
     return DS4_OK;
 }
