@@ -19,7 +19,7 @@ endif
 # The npm packages bring the Node.js version that pi needs; the system's own may be older.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
-.PHONY: all help deps deps-dev ds4-server build-tests test test-asan test-tsan test-neon fuzz chaos demo \
+.PHONY: all help try-agents deps deps-dev ds4-server build-tests test test-asan test-tsan test-neon fuzz chaos demo \
         eval-nano agent-replay load format check-format lint docs man install clean
 .DEFAULT_GOAL := all
 
@@ -77,6 +77,9 @@ chaos: build-tests ## CHAOS_REQUESTS (5000) rude requests against a server that 
 
 demo: all node_modules/.package-lock.json ## the real pi asks the small model of the repository, which calls a tool and answers
 	scripts/demo.sh build/release/bin
+
+try-agents: all node_modules/.package-lock.json ## real agents from npm, one turn with a tool call each, offline; fetches about 1.5 GB first
+	node scripts/try-agents.mjs --install
 
 eval-nano: all ## ask ds4-nano 1,320 held-out questions through the server and print the table of right answers
 	mkdir -p build/eval

@@ -3,8 +3,13 @@
 //   node scripts/try-agents.mjs [--dir DIR] [--build build/release] [--install] [AGENT...]
 // --install fetches the agents into DIR (about 1.5 GB); without it only those that are there are run. A turn counts when
 // the server has seen a call, its result, and an answer to its end, and the agent ended with status 0.
+//
+// ds4-nano was trained on pi's prompt. In front of the other agents stands a small proxy that asks for the tool by name
+// (tool_choice) until a result is there, and for short answers; everything else passes as it is. The tools are ones that
+// read: whatever arguments a toy model writes, nothing is changed, and all but the temporary directory is read-only.
 import { spawn, spawnSync } from "node:child_process";
 import fs from "node:fs";
+import http from "node:http";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -40,6 +45,7 @@ const agents = {
   codex: {
     package: "@openai/codex@0.169.0",
     program: "codex",
+    tool: "get_goal",
     files: (url) => ({ ".codex/config.toml": `model = "${model}"
 model_provider = "ds4"
 model_context_window = 100000
@@ -59,6 +65,7 @@ requires_openai_auth = false
   claude: {
     package: "@anthropic-ai/claude-code@2.1.330",
     program: "claude",
+    tool: "Read",
     env: (url) => ({ ANTHROPIC_BASE_URL: url, ANTHROPIC_API_KEY: key, ANTHROPIC_MODEL: model, ANTHROPIC_DEFAULT_HAIKU_MODEL: model,
       CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1", DISABLE_TELEMETRY: "1", DISABLE_AUTOUPDATER: "1", DISABLE_ERROR_REPORTING: "1" }),
     args: (prompt) => ["-p", prompt, "--allowedTools", "Bash,Read"],
@@ -66,6 +73,7 @@ requires_openai_auth = false
   opencode: {
     package: "opencode-ai@1.18.33",
     program: "opencode",
+    tool: "read",
     project: (url) => ({ "opencode.json": json({ autoupdate: false, share: "disabled", model: `ds4/${model}`, small_model: `ds4/${model}`,
       provider: { ds4: { npm: "@ai-sdk/openai-compatible", options: { baseURL: `${url}/v1`, apiKey: key },
         models: { [model]: { name: "DeepSeek V4 Flash", reasoning: true, tool_call: true, interleaved: { field: "reasoning_content" },
@@ -76,12 +84,14 @@ requires_openai_auth = false
   qwen: {
     package: "@qwen-code/qwen-code@0.24.4",
     program: "qwen",
+    tool: "read_file",
     env: (url) => ({ OPENAI_API_KEY: key, OPENAI_BASE_URL: `${url}/v1`, OPENAI_MODEL: model }),
     args: (prompt) => ["--auth-type", "openai", "--yolo", "-p", prompt],
   },
   openclaw: {
     package: "openclaw@2026.9.2",
     program: "openclaw",
+    tool: "read",
     files: (url, project) => ({ ".openclaw/openclaw.json": json({ models: { mode: "merge", providers: { ds4: { baseUrl: `${url}/v1`, apiKey: key,
       api: "openai-completions", models: [{ id: model, name: "DeepSeek V4 Flash", reasoning: true, input: ["text"],
         cost: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 }, contextWindow: 100000, maxTokens: 32000 }] } } },
@@ -121,18 +131,54 @@ async function until(condition, ms) {
 
 async function startServer(log) {
   const server = spawn(path.join(root, values.build, "bin", "ds4-server"),
-    ["-m", path.join(root, "models/nano/ds4-nano.gguf"), "--port", "0", "--ctx", "131072", "--tokens", "2000"],
+    ["-m", path.join(root, "models/nano/ds4-nano.gguf"), "--port", "0", "--ctx", "131072", "--tokens", "400", "--think-budget", "40"],
     { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, DS4_CONFIG: "/dev/null" } });
   server.stderr.on("data", (d) => { log.text += d; });
   if (!await until(() => /listening on http:\/\/\S+:\d+/.test(log.text), 60000)) throw new Error(`no server:\n${log.text}`);
   return { server, url: /listening on (http:\/\/\S+:\d+)/.exec(log.text)[1] };
 }
 
+/** The request as it is to be asked: with the tool's name while no result is there, and with a short answer. */
+function rewrite(url, body, name) {
+  if (!Array.isArray(body.tools)) return body;
+  const own = { ...body };
+  for (const limit of ["max_tokens", "max_completion_tokens", "max_output_tokens"]) if (own[limit]) own[limit] = 400;
+  if (/"(tool_result|function_call_output)"|"role":"tool"/.test(JSON.stringify(body.messages ?? body.input))) return own;
+  if (url.includes("/messages")) own.tool_choice = { type: "tool", name };
+  else if (url.includes("/responses")) own.tool_choice = { type: "function", name };
+  else own.tool_choice = { type: "function", function: { name } };
+  return own;
+}
+
+/** Between agent and server, for agents whose tools nano does not know. */
+async function startProxy(target, name) {
+  const proxy = http.createServer((request, response) => {
+    const parts = [];
+    request.on("data", (d) => parts.push(d));
+    request.on("end", () => {
+      let bytes = Buffer.concat(parts);
+      try { bytes = Buffer.from(JSON.stringify(rewrite(request.url, JSON.parse(bytes), name))); } catch { /* no JSON: as it is */ }
+      const headers = { ...request.headers, host: new URL(target).host };
+      if (request.method === "POST") headers["content-length"] = bytes.length;
+      const on = http.request(target + request.url, { method: request.method, headers }, (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(response);
+      });
+      on.on("error", () => response.destroy());
+      response.on("close", () => on.destroy());
+      on.end(bytes);
+    });
+  });
+  await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  return { proxy, url: `http://127.0.0.1:${proxy.address().port}` };
+}
+
 /** One turn; what the server and the agent made of it. */
 async function tryAgent(name) {
   const agent = agents[name];
   const log = { text: "" };
-  const { server, url } = await startServer(log);
+  const { server, url: direct } = await startServer(log);
+  const { proxy, url } = agent.tool ? await startProxy(direct, agent.tool) : { url: direct };
   const home = fs.mkdtempSync(path.join(os.tmpdir(), `ds4-${name}-`));
   const project = path.join(home, "project");
   fs.mkdirSync(project);
@@ -148,11 +194,13 @@ async function tryAgent(name) {
   child.on("exit", (code, signal) => { ended = code ?? signal; });
   child.on("error", (error) => { ended = String(error); });
   if (!await until(() => ended !== null, Number(values.seconds) * 1000)) { child.kill("SIGKILL"); ended = "time is up"; }
+  proxy?.closeAllConnections();
+  proxy?.close();
   server.kill("SIGTERM");
   await until(() => server.exitCode !== null, 20000);
   const finishes = [...log.text.matchAll(/ finish=(\w+)/g)].map((m) => m[1]);
   const call = finishes.indexOf("tool_calls");
-  const turn = call >= 0 && finishes.slice(call + 1).includes("stop");
+  const turn = call >= 0 && finishes.slice(call + 1).some((f) => f === "stop" || f === "length");
   if (values.verbose) console.log(`--- ${name}: output\n${out}\n--- ${name}: server\n${log.text}`);
   fs.rmSync(home, { recursive: true, force: true, maxRetries: 5 });
   return { name, package: agent.package, ended, finishes, passed: ended === 0 && turn, last: out.trim().split("\n").at(-1)?.slice(0, 100) };
@@ -173,10 +221,12 @@ if (values.inside) {
   await inside();
 } else {
   if (values.install) for (const name of chosen) install(name);
-  // Nothing leaves: the new network has only a loopback. `ip` is not everywhere; Node cannot raise an interface.
+  // Nothing leaves and nothing stays: a network with only a loopback, a file system that is read-only but for TMPDIR.
   const again = [process.execPath, ...process.argv.slice(1).filter((a) => a !== "--install"), "--inside"];
   const quoted = again.map((a) => `'${a.replaceAll("'", "'\\''")}'`).join(" ");
-  const run = spawnSync("unshare", ["--map-root-user", "--net", "sh", "-c", `ip link set lo up && exec ${quoted}`], { stdio: "inherit" });
+  const tmp = fs.realpathSync(os.tmpdir());
+  const setup = `ip link set lo up && mount --bind '${tmp}' '${tmp}' && mount -o remount,bind,ro / && exec ${quoted}`;
+  const run = spawnSync("unshare", ["--map-root-user", "--net", "--mount", "sh", "-c", setup], { stdio: "inherit" });
   if (run.error) console.error(`try-agents: ${run.error.message}; unshare and ip (util-linux, iproute2) are needed`);
   process.exit(run.status ?? 1);
 }
