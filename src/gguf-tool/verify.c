@@ -4,15 +4,18 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/error.h"
+#include "gguf-tool/source.h"
 #include "gguf-tool/tool.h"
 #include "model/hparams.h"
 #include "model/weights.h"
 
 typedef struct settings {
-    bool deep;
+    bool deep, hash;
     int64_t threads;
 } settings;
 
@@ -21,6 +24,11 @@ static const ds4_option options[] = {
      .kind = DS4_OPTION_FLAG,
      .offset = offsetof(settings, deep),
      .help = "read every payload: values finite, ids in range, token table and merges sound"},
+    {.names = "--hash",
+     .kind = DS4_OPTION_FLAG,
+     .offset = offsetof(settings, hash),
+     .help = "print the XXH64 of every payload and of the file (as xxhsum -H1 does), to compare "
+             "files on different machines"},
     {.names = "--threads -t",
      .kind = DS4_OPTION_INT,
      .argument = "N",
@@ -79,6 +87,34 @@ static ds4_status verify_model(const ds4_gguf *gguf, ds4_findings *findings) {
     return status;
 }
 
+static ds4_status print_hashes(const ds4_gguf *gguf, const char *path, ds4_error *error) {
+    enum { CHUNK = 1 << 20 };
+    ds4_source_file file = {.fd = -1};
+    XXH64_state_t *state = XXH64_createState();
+    uint8_t *bytes = malloc(CHUNK);
+    ds4_status status = state == NULL || bytes == NULL
+                            ? ds4_fail_memory(error, CHUNK, "hashing")
+                            : ds4_source_file_open(path, path, &file, error);
+    for (uint64_t i = 0; status == DS4_OK && i < ds4_gguf_n_tensors(gguf); i++) {
+        const ds4_gguf_tensor *tensor = ds4_gguf_tensor_at(gguf, i);
+        printf("%016" PRIx64 "  %s\n", (uint64_t)XXH64(tensor->data, (size_t)tensor->n_bytes, 0),
+               tensor->name);
+        status = ds4_gguf_verify_unchanged(gguf, error);
+    }
+    if (status == DS4_OK) XXH64_reset(state, 0);
+    for (uint64_t at = 0; status == DS4_OK && at < file.n_bytes; at += CHUNK) {
+        uint64_t left = file.n_bytes - at;
+        size_t n = left < CHUNK ? (size_t)left : CHUNK;
+        status = ds4_source_file_read(&file, at, bytes, n, error);
+        if (status == DS4_OK) XXH64_update(state, bytes, n);
+    }
+    if (status == DS4_OK) printf("%016" PRIx64 "  %s\n", (uint64_t)XXH64_digest(state), path);
+    XXH64_freeState(state);
+    free(bytes);
+    if (file.name != NULL) ds4_source_file_close(&file);
+    return status;
+}
+
 static int verify(const settings *s, const char *path) {
     ds4_findings findings = {0};
     ds4_gguf_options examine = {collect, &findings};
@@ -88,6 +124,7 @@ static int verify(const settings *s, const char *path) {
     if (status == DS4_OK) {
         verify_model(gguf, &findings);
         if (s->deep) status = ds4_verify_deep(gguf, (uint32_t)s->threads, &findings, &error);
+        if (status == DS4_OK && s->hash) status = print_hashes(gguf, path, &error);
     }
     if (status == DS4_OK) status = ds4_gguf_verify_unchanged(gguf, &error);
     ds4_gguf_close(gguf);

@@ -121,8 +121,7 @@ static refit_fn refit_of(ds4_type type) {
         return ds4_q2_k_refit;
     case DS4_TYPE_Q4_K:
         return ds4_q4_k_refit;
-    case DS4_TYPE_IQ2_XXS:
-        return ds4_iq2_xxs_refit;
+    case DS4_TYPE_IQ2_XXS: /* needs more than the block: see ds4_quantize_row */
     case DS4_TYPE_F32:
     case DS4_TYPE_F16:
     case DS4_TYPE_BF16:
@@ -131,6 +130,20 @@ static refit_fn refit_of(ds4_type type) {
         break;
     }
     return NULL;
+}
+
+static void refit_blocks(const ds4_quantizer *q, ds4_type type, const float *source,
+                         const float *importance, uint8_t *target, size_t n_blocks) {
+    const ds4_type_info *info = ds4_type_get_info((uint32_t)type);
+    refit_fn refit = refit_of(type);
+    for (size_t b = 0; b < n_blocks; b++, target += info->block_bytes) {
+        const float *x = source + b * info->block_elements;
+        const float *own = importance == NULL ? NULL : importance + b * info->block_elements;
+        if (refit == NULL)
+            ds4_iq2_xxs_refit(q->blocks->iq2_best_row, x, own, target);
+        else
+            refit(x, own, target);
+    }
 }
 
 /* A refit minimises the plain error when nothing was measured: equal importances then. */
@@ -184,10 +197,7 @@ ds4_status ds4_quantize_row(const ds4_quantizer *quantizer, ds4_type type, const
     }
     status = check_scales(type, target, n_blocks, error);
     if (status != DS4_OK || !quantizer->refit) return status;
-    for (size_t b = 0; b < n_blocks; b++)
-        refit_of(type)(source + b * info->block_elements,
-                       importance == NULL ? NULL : importance + b * info->block_elements,
-                       (uint8_t *)target + b * info->block_bytes);
+    refit_blocks(quantizer, type, source, importance, target, n_blocks);
     return DS4_OK;
 }
 
@@ -197,4 +207,5 @@ const ds4_block_quantizers ds4_block_quantizers_scalar = {
     .q2_k = ds4_q2_k_quantize,
     .q4_k = ds4_q4_k_quantize,
     .iq2_xxs = ds4_iq2_xxs_quantize,
+    .iq2_best_row = ds4_iq2_best_row,
 };

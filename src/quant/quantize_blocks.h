@@ -59,6 +59,9 @@ void ds4_iq2_search_destroy(ds4_iq2_search *search);
 
 /* ---- whole blocks, once per instruction set; all sets give the same bytes ---- */
 
+/* The row of the code book whose digits cost least; `is_odd`: one sign must change as well. */
+typedef unsigned (*ds4_iq2_best_row_fn)(float error[8][4], float flip[8][4], bool is_odd);
+
 typedef struct ds4_block_quantizers {
     const char *name;
     void (*q8_0)(const float *x, uint8_t *target, size_t n_blocks);
@@ -66,6 +69,7 @@ typedef struct ds4_block_quantizers {
     void (*q4_k)(const float *x, const float *importance, uint8_t *target, size_t n_blocks);
     void (*iq2_xxs)(const ds4_iq2_search *search, const float *x, const float *importance,
                     uint8_t *target, size_t n_blocks);
+    ds4_iq2_best_row_fn iq2_best_row;
 } ds4_block_quantizers;
 
 extern const ds4_block_quantizers ds4_block_quantizers_scalar;
@@ -110,6 +114,11 @@ void ds4_iq2_xxs_finish(const float scales[8], uint32_t words[16], uint8_t *bloc
 void ds4_q8_0_refit(const float *x, const float *importance, uint8_t *block);
 void ds4_q2_k_refit(const float *x, const float *importance, uint8_t *block);
 void ds4_q4_k_refit(const float *x, const float *importance, uint8_t *block);
-void ds4_iq2_xxs_refit(const float *x, const float *importance, uint8_t *block);
+void ds4_iq2_xxs_refit(ds4_iq2_best_row_fn best_row, const float *x, const float *importance,
+                       uint8_t *block);
+/* What each digit costs in each of eight places: its error, and the change of its sign. */
+void ds4_iq2_row_costs(const float *x, const float *w, float scale, float error[8][4],
+                       float flip[8][4]);
+unsigned ds4_iq2_best_row(float error[8][4], float flip[8][4], bool is_odd);
 
 #endif

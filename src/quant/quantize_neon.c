@@ -9,5 +9,6 @@ const ds4_block_quantizers ds4_block_quantizers_neon = {
     .q2_k = simd_q2_k,
     .q4_k = simd_q4_k,
     .iq2_xxs = simd_iq2_xxs,
+    .iq2_best_row = simd_iq2_best_row,
 };
 #endif

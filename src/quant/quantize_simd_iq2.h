@@ -157,6 +157,38 @@ static inline void iq2_fit(const ds4_iq2_search *search, iq2_batch *s, float out
     }
 }
 
+/* ds4_iq2_best_row: sixteen rows at once. */
+static unsigned simd_iq2_best_row(float error[8][4], float flip[8][4], bool is_odd) {
+    f32x16 best = f_set1(INFINITY), from = f_zero();
+    for (unsigned at = 0; at < 256; at += WIDTH) {
+        i32x16 digits = i_load_u16(ds4_iq2_xxs_digits + at), high = i_shift(digits, 8);
+        f32x16 low_cost = f_lut4(error[0], digits), high_cost = f_lut4(error[4], high);
+        for (unsigned i = 1; i < 4; i++) {
+            low_cost = f_add(low_cost, f_lut4(error[i], i_shift(digits, 2 * i)));
+            high_cost = f_add(high_cost, f_lut4(error[4 + i], i_shift(high, 2 * i)));
+        }
+        f32x16 cost = f_add(low_cost, high_cost);
+        if (is_odd) {
+            f32x16 least = f_min(f_lut4(flip[0], digits), f_set1(INFINITY));
+            for (unsigned i = 1; i < 8; i++)
+                least = f_min(f_lut4(flip[i], i_shift(digits, 2 * i)), least);
+            cost = f_add(cost, least);
+        }
+        m16 is_better = m_gt(best, cost);
+        best = f_select(is_better, cost, best);
+        from = f_select(is_better, f_set1((float)at), from);
+    }
+    float costs[WIDTH], starts[WIDTH], least = f_least(best);
+    unsigned first = 256;
+    f_store(costs, best);
+    f_store(starts, from);
+    for (unsigned lane = 0; lane < WIDTH; lane++) {
+        unsigned row = (unsigned)starts[lane] + lane;
+        if (costs[lane] == least && row < first) first = row;
+    }
+    return isfinite(least) && first < 256 ? first : 0;
+}
+
 static void simd_iq2_xxs(const ds4_iq2_search *search, const float *x, const float *importance,
                          uint8_t *target, size_t n_blocks) {
     iq2_batch s;

@@ -195,6 +195,13 @@ describe("files of others and parts", () => {
     assert.equal(gguf("compare", "q2.gguf", "none.gguf").status, 1);
   });
 
+  test("hashes change with the bytes, and only those of the tensor", () => {
+    const [a, b] = ["q2.gguf", "changed.gguf"].map((file) => made("verify", "--hash", "--deep", file).trim().split("\n"));
+    assert.equal(a.length, 94);
+    const differing = a.filter((line, i) => line !== b[i] && !/sound/.test(line)).map((line) => line.split("  ")[1]);
+    assert.deepEqual(differing, ["blk.1.ffn_down_exps.weight", "q2.gguf"]);
+  });
+
   test("split and merge are each other's inverse", () => {
     made("split", "q2.gguf", "part", "--max-size", "0.001");
     const parts = fs.readdirSync(dir).filter((name) => name.startsWith("part-")).sort();

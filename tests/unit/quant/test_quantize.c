@@ -99,6 +99,11 @@ static void test_sets_agree(void **state) {
         for (uint32_t first = 0, i = 0; first < N_RANDOM; first += lengths[i++ % 4])
             compare_blocks(scalar, other, set_names[set], first, lengths[i % 4]);
         ds4_quantizer_destroy(other);
+        ds4_quantizer *refit = make("scalar", true), *other_refit = make(set_names[set], true);
+        for (uint32_t first = 0; first < N_RANDOM / 10; first += 3)
+            compare_blocks(refit, other_refit, set_names[set], first, 3);
+        ds4_quantizer_destroy(refit);
+        ds4_quantizer_destroy(other_refit);
         print_message("%s equals scalar on %d blocks of each format\n", set_names[set], N_RANDOM);
     }
     ds4_quantizer_destroy(scalar);
