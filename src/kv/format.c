@@ -123,7 +123,7 @@ enum {
     AT_CREATED = 56,
     AT_PAYLOAD = 64,
     AT_PAYLOAD_HASH = 72,
-    AT_SPARE = 80,
+    AT_BLOCK_TOKENS = 80, /* four bytes behind it are zero */
     AT_HEADER_HASH = 88,
 };
 
@@ -142,6 +142,7 @@ void ds4_kv_header_encode(const ds4_kv_header *h, uint8_t bytes[DS4_KV_HEADER_BY
     put(bytes, AT_CREATED, &h->created, 8);
     put(bytes, AT_PAYLOAD, &h->n_payload, 8);
     put(bytes, AT_PAYLOAD_HASH, &h->payload_hash, 8);
+    put(bytes, AT_BLOCK_TOKENS, &h->block_tokens, 4);
     uint64_t hash = XXH3_64bits(bytes, AT_HEADER_HASH);
     put(bytes, AT_HEADER_HASH, &hash, 8);
 }
@@ -169,8 +170,10 @@ ds4_status ds4_kv_header_decode(const uint8_t *bytes, size_t n, uint64_t n_file,
     memcpy(&h->created, bytes + AT_CREATED, 8);
     memcpy(&h->n_payload, bytes + AT_PAYLOAD, 8);
     memcpy(&h->payload_hash, bytes + AT_PAYLOAD_HASH, 8);
+    memcpy(&h->block_tokens, bytes + AT_BLOCK_TOKENS, 4);
     if ((h->file.kind != DS4_KV_BLOCK && h->file.kind != DS4_KV_TIP) ||
-        h->reason >= DS4_KV_SAVE_COUNT || h->n_tokens == 0 || h->file.n_tail > h->n_tokens)
+        h->reason >= DS4_KV_SAVE_COUNT || h->n_tokens == 0 || h->file.n_tail > h->n_tokens ||
+        h->block_tokens == 0)
         return ds4_fail(error, DS4_FORMAT, "the header contradicts itself");
     if (n_file < DS4_KV_HEADER_BYTES || h->n_payload != n_file - DS4_KV_HEADER_BYTES)
         return ds4_fail(error, DS4_FORMAT, "%llu bytes of payload are announced, %llu are there",

@@ -43,9 +43,10 @@ bool ds4_kv_file_parse_name(const char *name, ds4_kv_file *file);
 typedef struct ds4_kv_header {
     ds4_kv_file file;
     uint64_t identity;
-    uint32_t n_tokens; /* of the conversation up to the end of this file */
-    uint32_t reason;   /* ds4_kv_save */
-    uint64_t created;  /* Unix seconds */
+    uint32_t n_tokens;     /* of the conversation up to the end of this file */
+    uint32_t reason;       /* ds4_kv_save */
+    uint32_t block_tokens; /* of every full block of the conversation */
+    uint64_t created;      /* Unix seconds */
     uint64_t n_payload;
     uint64_t payload_hash;
 } ds4_kv_header;

@@ -8,7 +8,7 @@
 
 typedef struct ds4_kv_item {
     ds4_kv_file file;
-    uint32_t n_tokens;
+    uint32_t n_tokens, block_tokens;
     uint64_t n_bytes; /* of the file */
     uint64_t used;    /* Unix seconds */
     uint32_t hits;    /* since this process looks at it */

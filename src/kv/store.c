@@ -48,6 +48,7 @@ static void learn(ds4_kv_store *store, const ds4_kv_file *named, const char *nam
     } else if (status == DS4_OK && ds4_kv_disk_stat(store->disk, name, &n_bytes, &used)) {
         ds4_kv_item item = {.file = header.file,
                             .n_tokens = header.n_tokens,
+                            .block_tokens = header.block_tokens,
                             .n_bytes = n_bytes,
                             .used = used,
                             .seen = store->scan};

@@ -98,7 +98,8 @@ static bool read_file(ds4_kv_store *store, const ds4_kv_file *file, uint32_t n_t
         status = ds4_kv_header_decode(*bytes, *n, n_file, &header, &error);
         if (status == DS4_OK &&
             (header.identity != store->identity || header.n_tokens != n_tokens ||
-             header.file.kind != file->kind || !ds4_kv_key_equal(header.file.key, file->key) ||
+             header.block_tokens != store->block_tokens || header.file.kind != file->kind ||
+             !ds4_kv_key_equal(header.file.key, file->key) ||
              !ds4_kv_key_equal(header.file.parent, file->parent)))
             status = ds4_fail(&error, DS4_FORMAT, "it is another file than its name says");
         if (status == DS4_OK &&
