@@ -36,7 +36,7 @@ static inline m16 m_and(m16 p, m16 q) {
     return (m16)(p & q);
 }
 static inline m16 m_first(unsigned n) {
-    return n >= 16 ? (m16)0xFFFF : (m16)((1u << n) - 1);
+    return (m16)(n >= 16 ? 0xFFFFu : (1u << n) - 1);
 }
 static inline unsigned m_bits(m16 p) {
     return p;

@@ -47,7 +47,7 @@ test('goes on where a client left', async () => {
   const server = await Server.start([], { model: nanoModel() });
   const messages = conversation(long(2, 900), 'What is 23 + 45?');
   const open = openChat(server, { messages, seed: 42, max_tokens: 4000, stream: true });
-  await until(() => open.text().includes('"role"'), 20000, 'the stream to open');
+  await until(async () => (await server.health()).tokens.prompt > 0, 20000, 'a part of the prompt to be read');
   open.leave();
   await until(() => /cancelled/.test(server.log()), 20000, 'the request to end');
   const retry = await ask(server, messages);
