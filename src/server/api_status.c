@@ -156,7 +156,10 @@ void ds4_api_status(ds4_app *app, ds4_http_reply *reply) {
         u(sched->cached_tokens), u(sched->generated_tokens), p.prefill_rate, p.decode_rate);
     append_disk(app, &p.usage.kv.disk, &body);
     ds4_strbuf_puts(&body, ",\"steering\":");
-    ds4_steering_status_json(app, &body);
+    if (p.state == DS4_APP_LOADING)
+        ds4_strbuf_puts(&body, "null");
+    else
+        ds4_steering_status_json(app, &body);
     ds4_strbuf_puts(&body, "}\n");
     send(reply, 200, NULL, "application/json", &body);
 }

@@ -145,7 +145,9 @@ static ds4_status start_scheduler(ds4_app *app, ds4_error *error) {
     return status;
 }
 
+/* Once: a model that is loaded again is the same. */
 static ds4_status open_dial(ds4_app *app, ds4_error *error) {
+    if (app->dial.direction != NULL) return DS4_OK;
     ds4_strbuf warning = {0};
     ds4_status status = ds4_dial_open(&app->flags->dial, app->model, &app->dial, &warning, error);
     if (status == DS4_OK) ds4_steering_log(app, warning.n > 0 ? warning.data : "");

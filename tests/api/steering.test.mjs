@@ -30,7 +30,7 @@ function direction(name, { layers = LAYERS, width = WIDTH, change = () => {} } =
 }
 
 const start = (...args) => Server.start(args, { model: nanoModel() });
-before(async () => { server = await start('--dir-steering-file', direction('random.f32'), '--dir-steering-ffn', '0', '--slots', '8', '--kv-sessions', '12'); });
+before(async () => { server = await start('--dir-steering-file', direction('random.f32'), '--dir-steering-ffn', '0', '--dir-steering-limit', '40', '--slots', '8', '--kv-sessions', '12'); });
 after(() => server.stop());
 
 const off = { thinking: { type: 'disabled' } };
@@ -71,13 +71,13 @@ test('prompts under final-answer share their rows with all others; under always 
   assert.equal(parts(await ask({ ffn: -1.5, policy: 'always' }, body)).cached, 0);
 });
 
-const DIALS = [undefined, { ffn: -0.75 }, { ffn: 2, mode: 'add' }, { attn: 1 }, { ffn: 1, attn: -1, mode: 'add' }, { ffn: -2, policy: 'always' },
-  { ffn: -2, policy: 'decoding' }, { ffn: 1, attn: 1, policy: 'off' }];
+const DIALS = [undefined, { ffn: -20 }, { ffn: 2, mode: 'add' }, { attn: 30 }, { ffn: 1, attn: -1, mode: 'add' }, { ffn: -20, policy: 'always' },
+  { ffn: -30, policy: 'decoding' }, { ffn: 1, attn: 1, policy: 'off' }];
 
 test('eight dials decode together, each as it does alone, whatever was asked before', async () => {
   const solo = [];
   for (const dial of DIALS) {
-    const one = await start('--dir-steering-file', join(dir, 'random.f32'), '--dir-steering-ffn', '0');
+    const one = await start('--dir-steering-file', join(dir, 'random.f32'), '--dir-steering-ffn', '0', '--dir-steering-limit', '40');
     solo.push(parts(await ask(dial, {}, one)).text);
     await one.stop();
   }
@@ -90,11 +90,11 @@ test('eight dials decode together, each as it does alone, whatever was asked bef
 
 test('every pair of dials, one after the other in one session, gives what each gives alone', async () => {
   const alone = new Map();
-  const one = await start('--dir-steering-file', join(dir, 'random.f32'), '--dir-steering-ffn', '0', '--slots', '1', '--kv-sessions', '1');
-  const states = [undefined, { ffn: -2 }, { ffn: 2 }, { ffn: -2, policy: 'always' }, { ffn: 2, policy: 'always' }, { ffn: -2, policy: 'decoding' }];
+  const one = await start('--dir-steering-file', join(dir, 'random.f32'), '--dir-steering-ffn', '0', '--dir-steering-limit', '40', '--slots', '1', '--kv-sessions', '1');
+  const states = [undefined, { ffn: -20 }, { ffn: 20 }, { ffn: -20, policy: 'always' }, { ffn: 20, policy: 'always' }, { ffn: -20, policy: 'decoding' }];
   /** A second turn behind the first one's answer, so that rows of answers come back as rows of prompts. */
   const turn = async (dial, said) => parts(await ask(dial, { messages: [{ role: 'user', content: 'Name a river.' }, { role: 'assistant', content: said }, { role: 'user', content: 'And who owns it?' }], max_tokens: 16 }, one)).text;
-  const first = JSON.parse(parts(await ask({ ffn: -2 }, { ...user('Name a river.'), max_tokens: 16 }, one)).text).content;
+  const first = JSON.parse(parts(await ask({ ffn: -20 }, { ...user('Name a river.'), max_tokens: 16 }, one)).text).content;
   for (const dial of states) {
     await ask({ ffn: 1.25, policy: 'always' }, { ...user('Something else entirely.'), max_tokens: 1 }, one);
     alone.set(dial, await turn(dial, first));
@@ -122,14 +122,14 @@ test('a stream says the dial in its last chunk; the Anthropic protocol in messag
   const stream = await chat(server, { seed: 42, max_tokens: 5, ...user('Hi'), ...off, stream: true, steering: { ffn: -1 } });
   const chunks = stream.text.split('\n').filter((l) => l.startsWith('data: {')).map((l) => JSON.parse(l.slice(6)));
   assert.equal(chunks.at(-1).steering.ffn, -1);
-  const reply = await request(server, { path: '/v1/messages', body: { model: 'x', max_tokens: 5, messages: [{ role: 'user', content: 'Hi' }], ...off, steering: { ffn: -1 } } });
+  const reply = await request(server, 'POST', '/v1/messages', { model: 'x', max_tokens: 5, messages: [{ role: 'user', content: 'Hi' }], ...off, steering: { ffn: -1 } }, { 'Content-Type': 'application/json' });
   assert.equal(reply.status, 200, reply.text);
   assert.equal(reply.json().steering.ffn, -1);
 });
 
 describe('what a request may not ask', () => {
   for (const [steering, param, pattern] of [
-    [{ ffn: 3.01 }, 'steering.ffn', /--dir-steering-limit/], [{ attn: -50 }, 'steering.attn', /--dir-steering-limit/],
+    [{ ffn: 40.5 }, 'steering.ffn', /--dir-steering-limit/], [{ attn: -50 }, 'steering.attn', /--dir-steering-limit/],
     [{ ffn: 101 }, 'steering.ffn', /between -100 and 100/], [{ ffn: 'x' }, 'steering.ffn', /number/],
     [{ policy: 'sometimes' }, 'steering.policy', /one of final-answer/], [{ mode: 1 }, 'steering.mode', /one of project, add/],
     [{ scale: 1 }, 'steering', /only the members/], [[], 'steering', /an object/],
@@ -147,7 +147,7 @@ describe('what a request may not ask', () => {
     assert.equal(reply.status, 400);
     assert.match(reply.json().error.message, /has no steering direction; start it with --dir-steering-file/);
     assert.equal((await ask({ policy: 'off' }, {}, bare)).status, 200);
-    const status = await request(bare, { method: 'GET', path: '/v1/status' });
+    const status = await request(bare, 'GET', '/v1/status');
     assert.equal(status.json().steering, null);
     await bare.stop();
   });
@@ -176,7 +176,7 @@ describe('what the server starts with', () => {
     const file = direction('told.f32');
     const status = async (...args) => {
       const one = await start('--dir-steering-file', file, ...args);
-      const { steering } = (await request(one, { method: 'GET', path: '/v1/status' })).json();
+      const { steering } = (await request(one, 'GET', '/v1/status')).json();
       await one.stop();
       return { ...steering, log: one.log() };
     };
