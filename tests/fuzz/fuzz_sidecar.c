@@ -1,4 +1,5 @@
-/* Any bytes as the sidecar of a direction: refused with a message, or every number within its range. */
+/* Any bytes as the sidecar of a direction: refused with a message, or every number within its
+ * range. */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* Directions from pairs: exact cases, and what the judgement of a layer says of easy and of hopeless data. */
+/* Directions from pairs: exact cases, and what the judgement of a layer says of easy and of
+ * hopeless data. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +18,8 @@ static void expect_vector(const float *d, float x, float y) {
         fail_msg("(%g, %g), expected (%g, %g)", (double)d[0], (double)d[1], (double)x, (double)y);
 }
 
-/* Means G = (3, 1) and B = (1, 0): the difference is (2, 1), and (0, 1) without what lies along B. */
+/* Means G = (3, 1) and B = (1, 0): the difference is (2, 1), and (0, 1) without what lies along B.
+ */
 static void exact(void **state) {
     (void)state;
     const float target[] = {2, 2, 4, 0}, contrast[] = {1, -3, 1, 3};
