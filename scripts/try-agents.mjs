@@ -225,7 +225,7 @@ if (values.inside) {
   const again = [process.execPath, ...process.argv.slice(1).filter((a) => a !== "--install"), "--inside"];
   const quoted = again.map((a) => `'${a.replaceAll("'", "'\\''")}'`).join(" ");
   const tmp = fs.realpathSync(os.tmpdir());
-  const setup = `ip link set lo up && mount --bind /tmp /tmp && mount --bind '${tmp}' '${tmp}' && mount -o remount,bind,ro / && exec ${quoted}`;
+  const setup = `ip link set lo up && mount --rbind /tmp /tmp && mount --rbind '${tmp}' '${tmp}' && mount -o remount,bind,ro / && exec ${quoted}`;
   const run = spawnSync("unshare", ["--map-root-user", "--net", "--mount", "sh", "-c", setup], { stdio: "inherit" });
   if (run.error) console.error(`try-agents: ${run.error.message}; unshare and ip (util-linux, iproute2) are needed`);
   process.exit(run.status ?? 1);
