@@ -5,7 +5,7 @@
 PRESET ?= release
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
-PROGRAMS = ds4 ds4-server ds4-gguf ds4-steer ds4-kv ds4-bench
+PROGRAMS = ds4 ds4-server ds4-gguf ds4-kv ds4-bench
 
 UNAME := $(shell uname -s)
 ifeq ($(UNAME),Darwin)
@@ -19,7 +19,7 @@ endif
 # The npm packages bring the Node.js version that pi needs; the system's own may be older.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
-.PHONY: all help try-agents deps deps-dev ds4-server build-tests test test-asan test-tsan test-neon fuzz chaos demo \
+.PHONY: all help try-agents deps deps-dev ds4-server build-tests test test-asan test-tsan test-neon cuda fuzz chaos demo \
         eval-nano agent-replay load format check-format lint docs man install clean
 .DEFAULT_GOAL := all
 
@@ -62,6 +62,9 @@ test-asan: build/v4/tokenizer.json ## unit, oracle and api tests under the addre
 test-tsan: build/v4/tokenizer.json ## unit, oracle and api tests under the thread sanitizer
 	$(MAKE) build-tests PRESET=tsan
 	node scripts/run-tests.mjs --build build/tsan --tiers unit,oracle,api
+
+cuda: build/cuda/build.ninja ## compile the CUDA backend (needs nvcc, no GPU)
+	cmake --build build/cuda -j $(JOBS) --target ds4_backend_gpu_cuda
 
 test-neon: ## the NEON kernels, cross-compiled and run under qemu
 	scripts/test-neon.sh

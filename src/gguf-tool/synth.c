@@ -15,7 +15,7 @@ typedef struct settings {
     const char *output, *tokenizer;
     int preset;
     uint64_t seed;
-    int64_t threads;
+    int64_t threads, layers;
 } settings;
 
 static const ds4_option options[] = {
@@ -31,6 +31,13 @@ static const ds4_option options[] = {
      .default_text = "tiny",
      .offset = offsetof(settings, preset),
      .help = "shape of the model"},
+    {.names = "--layers",
+     .kind = DS4_OPTION_INT,
+     .argument = "N",
+     .min = 1,
+     .max = 1024,
+     .offset = offsetof(settings, layers),
+     .help = "only the first N layers of the preset"},
     {.names = "--seed",
      .kind = DS4_OPTION_UINT64,
      .argument = "N",
@@ -140,6 +147,8 @@ static ds4_status synthesise(const settings *chosen, ds4_error *error) {
     synthesis s = {0};
     ds4_vocabulary vocabulary = {0};
     presets[chosen->preset].set_shape(&s.shape);
+    if (chosen->layers > 0 && chosen->layers < (int64_t)s.shape.n_layers)
+        s.shape.n_layers = (uint32_t)chosen->layers;
     if (chosen->tokenizer != NULL && s.shape.n_vocab < V4_VOCABULARY)
         s.shape.n_vocab = V4_VOCABULARY;
     ds4_status status =

@@ -5,6 +5,8 @@
 
 #include "oracle.h"
 
+static ds4_backend_kind backend; /* the CPU, or what the first argument names */
+
 static void compare_sequence(ds4_engine *engine, const ds4_model *model,
                              struct json_object *sequence, const char *golden) {
     struct json_object *ids = json_object_object_get(sequence, "tokens");
@@ -43,7 +45,8 @@ static void compare_checkpoint(const char *name, const char *type) {
     assert_non_null(index);
     snprintf(path, sizeof path, "%s/%s-%s.gguf", DS4_CONVERTED, name, type);
     CHECK_OK(ds4_model_open(path, NULL, &model, error));
-    ds4_engine_options options = {.kv_sim = DS4_KV_SIM_NONE, .max_context = 1024};
+    ds4_engine_options options = {
+        .kv_sim = DS4_KV_SIM_NONE, .max_context = 1024, .backend = backend};
     CHECK_OK(ds4_engine_create(model, &options, &engine, error));
     struct json_object *sequences = json_object_object_get(index, "sequences");
     assert_true(json_object_array_length(sequences) > 0);
@@ -89,7 +92,8 @@ static void impossible_simulation_is_refused(void **state) {
     ds4_model_close(model);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "cuda") == 0) backend = DS4_BACKEND_CUDA;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hf_a),
         cmocka_unit_test(hf_b),

@@ -1,0 +1,50 @@
+# The GPU room is one source for two hosts: nvcc compiles it for CUDA devices (preset `cuda`), the C++ compiler for
+# the emulator, which is what tests run on machines without a GPU.
+option(DS4_CUDA "build the CUDA backend (needs nvcc)" OFF)
+option(DS4_EMULATOR "build the emulated GPU backend, for tests" ON)
+set(DS4_CUDA_ARCHITECTURES "90a-real;80" CACHE STRING "what the CUDA backend is compiled for")
+
+file(GLOB ds4_gpu_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/gpu/*.cu)
+list(FILTER ds4_gpu_sources EXCLUDE REGEX "device_cuda")
+set(ds4_gpu_dir ${CMAKE_SOURCE_DIR}/src/backend/gpu)
+
+if(DS4_EMULATOR)
+  include(CheckLanguage)
+  check_language(CXX)
+  if(CMAKE_CXX_COMPILER)
+    enable_language(CXX)
+    set(CMAKE_CXX_STANDARD 17)
+    # The kernel files are copied under names that say C++: the same file can belong to two languages only so.
+    foreach(source ${ds4_gpu_sources})
+      get_filename_component(name ${source} NAME_WE)
+      set(wrapped ${CMAKE_BINARY_DIR}/emulated/${name}.cc)
+      file(GENERATE OUTPUT ${wrapped} CONTENT "#include \"backend/gpu/${name}.cu\"\n")
+      list(APPEND ds4_emulated_sources ${wrapped})
+    endforeach()
+    add_library(ds4_backend_gpu_emulated STATIC ${ds4_emulated_sources} ${ds4_gpu_dir}/emulator.cc
+                                                ${ds4_gpu_dir}/device_emulated.cc)
+    target_include_directories(ds4_backend_gpu_emulated PUBLIC ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/src)
+    target_compile_options(ds4_backend_gpu_emulated PRIVATE -Wall -Wextra -Werror -ffp-contract=off -fno-exceptions
+                                                            -fno-rtti -fno-threadsafe-statics)
+    if(DS4_SANITIZE)
+      target_compile_options(ds4_backend_gpu_emulated PRIVATE -fsanitize=${DS4_SANITIZE} -fno-omit-frame-pointer
+                                                              -fno-sanitize-recover=all)
+    endif()
+    target_link_libraries(ds4_backend_gpu_emulated PRIVATE ds4_backend_cpu ds4_model ds4_base)
+    target_compile_definitions(ds4_flags INTERFACE DS4_HAVE_EMULATOR)
+  endif()
+endif()
+
+if(DS4_CUDA)
+  if(NOT CMAKE_CUDA_COMPILER AND EXISTS /usr/local/cuda/bin/nvcc)
+    set(CMAKE_CUDA_COMPILER /usr/local/cuda/bin/nvcc)
+  endif()
+  set(CMAKE_CUDA_ARCHITECTURES ${DS4_CUDA_ARCHITECTURES})
+  enable_language(CUDA)
+  set(CMAKE_CUDA_STANDARD 17)
+  find_package(CUDAToolkit REQUIRED)
+  add_library(ds4_backend_gpu_cuda STATIC ${ds4_gpu_sources} ${ds4_gpu_dir}/device_cuda.cu)
+  target_include_directories(ds4_backend_gpu_cuda PUBLIC ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(ds4_backend_gpu_cuda PRIVATE ds4_backend_cpu ds4_model ds4_base PUBLIC CUDA::cudart_static)
+  target_compile_definitions(ds4_flags INTERFACE DS4_HAVE_CUDA)
+endif()

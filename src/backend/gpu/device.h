@@ -1,0 +1,87 @@
+/* What the host side needs of a device: memory, copies, a queue of launches, graphs. Implemented
+ * by device_cuda.cu and device_emulated.cc; everything above is the same source for both. A device
+ * is used by one thread at a time. */
+#ifndef DS4_BACKEND_GPU_DEVICE_H
+#define DS4_BACKEND_GPU_DEVICE_H
+
+#include "backend/gpu/dialect.h"
+
+extern "C" {
+#include "base/error.h"
+}
+
+namespace GPU_NAMESPACE {
+
+struct device;       /* memory and a queue; work runs in the order in which it was given */
+struct device_graph; /* launches recorded once and replayed */
+
+ds4_status device_check(ds4_error *error); /* whether there is one that our kernels run on */
+ds4_status device_create(device **result, ds4_error *error);
+void device_destroy(device *d);
+int device_processors(device *d); /* blocks run on so many multiprocessors at once */
+uint64_t device_free_bytes();     /* memory that can still be had; 0 when unknown */
+
+void *device_allocate(device *d, size_t n_bytes); /* NULL when there is none left */
+void device_release(device *d, void *p);
+void *device_allocate_host(device *d, size_t n_bytes); /* pinned: copies to and from it are fast */
+void device_release_host(device *d, void *p);
+
+/* Queued copies; the host memory must stay until the queue is done. */
+void device_copy_in(device *d, void *to, const void *host, size_t n_bytes);
+void device_copy_out(device *d, void *host, const void *from, size_t n_bytes);
+void device_copy_rows(device *d, void *to, size_t to_stride, const void *from, size_t from_stride,
+                      size_t width, size_t n); /* any direction */
+void device_clear(device *d, void *p, size_t n_bytes);
+
+/* Waits for the queue; reports what went wrong since the last call. */
+ds4_status device_finish(device *d, ds4_error *error);
+
+/* Between record_begin and record_end launches are kept, not run. NULL: recording failed. */
+void device_record_begin(device *d);
+device_graph *device_record_end(device *d);
+void device_replay(device *d, device_graph *graph);
+void device_graph_release(device *d, device_graph *graph);
+
+/* The time of everything queued between two marks, in milliseconds (after device_finish). */
+void device_mark(device *d, int mark); /* 0 or 1 */
+float device_marked_ms(device *d);
+
+#ifdef __CUDACC__
+
+cudaStream_t device_stream(device *d);
+void device_note(device *d, cudaError_t problem, const char *what);
+
+template <typename... P, typename... A>
+void launch(device *d, void (*kernel)(P...), dim3 grid, int threads, size_t shared_bytes,
+            A... arguments) {
+    if (shared_bytes > 48 * 1024)
+        device_note(d,
+                    cudaFuncSetAttribute((const void *)kernel,
+                                         cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         (int)shared_bytes),
+                    "shared memory");
+    kernel<<<grid, (unsigned)threads, shared_bytes, device_stream(d)>>>(arguments...);
+    device_note(d, cudaGetLastError(), "a launch");
+}
+
+#else
+
+void device_run(device *d, dim3 grid, int threads, size_t shared_bytes, emulator_entry entry,
+                void *arguments);
+
+template <typename F> void call_entry(void *f) {
+    (*(F *)f)();
+}
+
+template <typename... P, typename... A>
+void launch(device *d, void (*kernel)(P...), dim3 grid, int threads, size_t shared_bytes,
+            A... arguments) {
+    auto call = [&]() { kernel(arguments...); };
+    device_run(d, grid, threads, shared_bytes, call_entry<decltype(call)>, &call);
+}
+
+#endif
+
+} // namespace GPU_NAMESPACE
+
+#endif

@@ -1,0 +1,146 @@
+/* The router's choice, and its grouping: which rows meet which expert. */
+#include "backend/gpu/kernels.h"
+#include "backend/gpu/sinkhorn.h"
+
+namespace GPU_NAMESPACE {
+
+enum { GROUP_THREADS = 256 };
+
+struct route_arguments {
+    step_view v;
+    routing r;
+};
+
+DEVICE float router_score(float z) {
+    float softplus = z > 20.0f ? z : z < -20.0f ? expf(z) : log1pf(expf(z));
+    return sqrtf(softplus);
+}
+
+/* One warp per row. Best first; ties go to the lower index. `rank`: what experts are chosen by. */
+DEVICE void choose_top(const routing &r, float *rank, int *chosen) {
+    for (int u = 0; u < r.n_used; u++) {
+        float best = -INFINITY;
+        int index = r.n_experts;
+        UNROLL_8
+        for (int e = lane_index(); e < r.n_experts; e += WARP) {
+            float s = rank[e];
+            if (!(s > best)) continue;
+            best = s;
+            index = e;
+        }
+        UNROLL
+        for (int mask = 16; mask > 0; mask /= 2) {
+            float other = warp_shuffle_xor(best, mask);
+            int other_index = warp_shuffle(index, lane_index() ^ mask);
+            if (!(other > best || (other == best && other_index < index))) continue;
+            best = other;
+            index = other_index;
+        }
+        if (index >= r.n_experts) index = 0; /* scores that are no numbers: any expert will do */
+        if (lane_index() == 0) {
+            rank[index] = -INFINITY; /* taken */
+            chosen[u] = index;
+        }
+        warp_barrier();
+    }
+}
+
+/* With a single row each chosen expert is a tile of its own: nothing to group. */
+DEVICE void write_single_row(const routing &r, const int *chosen) {
+    for (int u = lane_index(); u < r.n_used; u += WARP) {
+        r.tile_expert[u] = chosen[u];
+        r.tile_first[u] = r.pairs[u] = u;
+        r.tile_count[u] = 1;
+    }
+    if (lane_index() == 0) *r.n_tiles = r.n_used;
+}
+
+KERNEL route_kernel(route_arguments a) {
+    DYNAMIC_SHARED(float, score); /* [X], then ranks [X], then the chosen [U] */
+    const routing &r = a.r;
+    int row = block_x();
+    if (block_y() == 1) {
+        sinkhorn_row(a.v, r.mix, row);
+        return;
+    }
+    float *rank = score + r.n_experts, *weight = r.weight + (size_t)row * (size_t)r.n_used;
+    int *chosen = (int *)(rank + r.n_experts);
+    const float *products = r.score + (size_t)row * (size_t)r.n_experts;
+    UNROLL_8
+    for (int e = lane_index(); e < r.n_experts; e += WARP) {
+        float s = router_score(products[e]);
+        score[e] = s;
+        rank[e] = r.bias == nullptr ? s : s + r.bias[e];
+    }
+    warp_barrier();
+    if (r.hash != nullptr) {
+        const int32_t *row_experts = r.hash + (size_t)a.v.token[row] * (size_t)r.n_used;
+        for (int u = lane_index(); u < r.n_used; u += WARP) chosen[u] = row_experts[u];
+        warp_barrier();
+    } else {
+        choose_top(r, rank, chosen);
+    }
+    float total = 0.0f;
+    for (int u = 0; u < r.n_used; u++) total += score[chosen[u]];
+    total = fmaxf(total, 0x1p-14f);
+    for (int u = lane_index(); u < r.n_used; u += WARP) {
+        weight[u] = score[chosen[u]] / total * r.scale;
+        r.expert[row * r.n_used + u] = chosen[u];
+    }
+    if (a.v.n_rows == 1) write_single_row(r, chosen);
+}
+
+/* Sum of `value` over the threads before this one; *total: over all. */
+DEVICE int sum_before(int value, int *part, int *total) {
+    block_barrier();
+    part[thread_index()] = value;
+    block_barrier();
+    for (int stride = 1; stride < GROUP_THREADS; stride *= 2) {
+        int add = thread_index() >= stride ? part[thread_index() - stride] : 0;
+        block_barrier();
+        part[thread_index()] += add;
+        block_barrier();
+    }
+    *total = part[GROUP_THREADS - 1];
+    return part[thread_index()] - value;
+}
+
+/* One block: pairs sorted by expert, rows ascending, cut into tiles. A thread does one expert. */
+KERNEL group_kernel(route_arguments a) {
+    SHARED int part[GROUP_THREADS];
+    const routing &r = a.r;
+    int n_pairs = a.v.n_rows * r.n_used, pairs_before = 0, tiles_before = 0;
+    for (int e0 = 0; e0 < r.n_experts; e0 += GROUP_THREADS) {
+        int e = e0 + thread_index(), count = 0, n_pairs_here, n_tiles_here;
+        UNROLL_8
+        for (int i = 0; i < n_pairs; i++) count += r.expert[i] == e;
+        int first = pairs_before + sum_before(count, part, &n_pairs_here);
+        int tile =
+            tiles_before + sum_before((count + r.tile_rows - 1) / r.tile_rows, part, &n_tiles_here);
+        for (int i = 0; i < count; i += r.tile_rows, tile++) {
+            r.tile_expert[tile] = e;
+            r.tile_first[tile] = first + i;
+            r.tile_count[tile] = count - i < r.tile_rows ? count - i : r.tile_rows;
+        }
+        for (int i = 0, place = first; i < n_pairs && place < first + count; i++)
+            if (r.expert[i] == e) r.pairs[place++] = i;
+        pairs_before += n_pairs_here;
+        tiles_before += n_tiles_here;
+    }
+    if (thread_index() == 0) *r.n_tiles = tiles_before;
+}
+
+int most_expert_tiles(int n_pairs, int n_experts, int tile_rows) {
+    /* Every expert may have one tile that is not full. */
+    int partial = n_pairs < n_experts ? n_pairs : n_experts;
+    return n_pairs / tile_rows + partial;
+}
+
+void route_run(device *d, const step_view &v, const routing &r) {
+    route_arguments a = {v, r};
+    size_t shared = (2 * (size_t)r.n_experts + (size_t)r.n_used) * sizeof(float);
+    launch(d, route_kernel, dim3((unsigned)v.n_rows, 2), WARP, shared, a);
+    if (v.n_rows > 1) launch(d, group_kernel, dim3(1), GROUP_THREADS, 0, a);
+}
+
+} // namespace GPU_NAMESPACE

@@ -1,0 +1,347 @@
+/* Embedding, rotary angles, hyper-connections and steering: what happens between sub-layers. */
+#include "backend/gpu/kernels.h"
+#include "backend/gpu/rows.h"
+
+namespace GPU_NAMESPACE {
+
+enum { THREADS = 256, SLICE = WARP /* columns of a block of hyper_mix */ };
+
+/* ---- embedding ---- */
+
+struct embed_arguments {
+    step_view v;
+    matrix table;
+    float *streams;
+    const uint32_t *iq2;
+};
+
+template <int TYPE> DEVICE void embed_row(const embed_arguments &a, int row, const uint32_t *iq2) {
+    typedef format<TYPE> F;
+    const matrix &m = a.table;
+    size_t token = (size_t)a.v.token[row];
+    const uint8_t *codes = m.codes + token * m.code_stride;
+    const uint8_t *scales = m.scales + token * m.scale_stride;
+    float *streams = a.streams + (size_t)row * (size_t)(a.v.n_streams * a.v.n_embd);
+    for (int unit = thread_index(); unit < m.n_padded / F::UNIT; unit += block_threads()) {
+        unit_data u;
+        F::load(u, codes, scales, unit);
+        float scale = F::SCALED ? F::scale(u) : 1.0f;
+        for (int q = 0; q < F::UNIT / 4; q++) {
+            float4 w = F::quad(u, q, iq2);
+            float x[4] = {w.x * scale, w.y * scale, w.z * scale, w.w * scale};
+            for (int i = 0; i < 4; i++) {
+                int k = F::first(unit, q) + i;
+                for (int c = 0; c < a.v.n_streams && k < a.v.n_embd; c++)
+                    streams[c * a.v.n_embd + k] = x[i];
+            }
+        }
+    }
+}
+
+KERNEL embed_kernel(embed_arguments a) {
+    SHARED uint32_t grid[IQ2_GRID * WARP];
+    if (a.table.type == DS4_TYPE_IQ2_XXS)
+        for (int i = thread_index(); i < IQ2_GRID * WARP; i += block_threads())
+            grid[i] = a.iq2[i / WARP];
+    block_barrier();
+    switch (a.table.type) {
+    case DS4_TYPE_F32:
+        embed_row<DS4_TYPE_F32>(a, block_x(), nullptr);
+        break;
+    case DS4_TYPE_F16:
+        embed_row<DS4_TYPE_F16>(a, block_x(), nullptr);
+        break;
+    case DS4_TYPE_BF16:
+        embed_row<DS4_TYPE_BF16>(a, block_x(), nullptr);
+        break;
+    case DS4_TYPE_Q8_0:
+        embed_row<DS4_TYPE_Q8_0>(a, block_x(), nullptr);
+        break;
+    case DS4_TYPE_Q2_K:
+        embed_row<DS4_TYPE_Q2_K>(a, block_x(), nullptr);
+        break;
+    case DS4_TYPE_Q4_K:
+        embed_row<DS4_TYPE_Q4_K>(a, block_x(), nullptr);
+        break;
+    case DS4_TYPE_IQ2_XXS:
+        embed_row<DS4_TYPE_IQ2_XXS>(a, block_x(), grid);
+        break;
+    case DS4_TYPE_MXFP4:
+        embed_row<DS4_TYPE_MXFP4>(a, block_x(), nullptr);
+        break;
+    default:
+        break;
+    }
+}
+
+void embed_run(device *d, const step_view &v, const matrix &table, const uint32_t *iq2,
+               float *streams) {
+    embed_arguments a = {v, table, streams, iq2};
+    launch(d, embed_kernel, dim3((unsigned)v.n_rows), 128, 0, a);
+}
+
+struct angles_arguments {
+    step_view v;
+    float *angles;
+};
+
+KERNEL angles_kernel(angles_arguments a) {
+    int pairs = a.v.rope_dim / 2, row = block_x();
+    for (int i = thread_index(); i < 2 * pairs; i += block_threads()) {
+        int kind = i / pairs;
+        float2 angle = rope_angle(a.v, kind, i % pairs, a.v.position[row]);
+        float *to = a.angles +
+                    ((size_t)kind * (size_t)a.v.n_rows + (size_t)row) * (size_t)(2 * pairs) +
+                    2 * (i % pairs);
+        to[0] = angle.x;
+        to[1] = angle.y;
+    }
+}
+
+void angles_run(device *d, const step_view &v, float *angles) {
+    angles_arguments a = {v, angles};
+    launch(d, angles_kernel, dim3((unsigned)v.n_rows), 64, 0, a);
+}
+
+/* ---- hyper-connections ---- */
+
+struct mix_arguments {
+    step_view v;
+    float *streams;
+    const float *mix;
+    sub_layer_output y;
+    mixer next;
+    float *partial; /* [row][slice][n_mix + 1] */
+};
+
+template <int HALF> DEVICE float mixer_weight(const void *fn, size_t at) {
+    return HALF ? half_bits_to_float(((const uint16_t *)fn)[at]) : ((const float *)fn)[at];
+}
+
+/* y of a column: what the last sub-layer handed back. */
+DEVICE float column_output(const mix_arguments &a, int row, int column) {
+    const step_view &v = a.v;
+    float y = 0.0f;
+    UNROLL_8
+    for (int i = 0; i < a.y.n_more; i++) {
+        float part = a.y.more[((size_t)row * (size_t)a.y.n_more + (size_t)i) * (size_t)v.n_embd +
+                              (size_t)column];
+        y = i == 0 ? part : y + part;
+    }
+    return a.y.first[(size_t)row * (size_t)v.n_embd + (size_t)column] + y;
+}
+
+/* One block: SLICE columns of all streams of a row. The mixer's weights need nothing of the step
+ * and are loaded first. */
+template <int HALF> KERNEL hyper_mix_kernel(mix_arguments a) {
+    enum { OUTPUTS = 4, STREAMS = 4 }; /* of a warp, whose weights are loaded early */
+    SHARED float old_streams[MAX_STREAMS][SLICE], new_streams[MAX_STREAMS][SLICE];
+    const step_view &v = a.v;
+    int row = block_y(), c_count = v.n_streams, n_mix = a.next.n_mix, lane = lane_index();
+    int column = block_x() * SLICE + lane, warp = warp_index();
+    bool inside = column < v.n_embd;
+    float *streams = a.streams + (size_t)row * (size_t)(c_count * v.n_embd);
+    size_t width = (size_t)(c_count * v.n_embd), at = (size_t)column;
+    float early[OUTPUTS][STREAMS];
+    UNROLL
+    for (int k = 0; k < OUTPUTS; k++) UNROLL
+    for (int c = 0; c < STREAMS; c++) {
+        int o = warp + k * (THREADS / WARP);
+        bool there = o < n_mix && c < c_count && inside;
+        early[k][c] =
+            there ? mixer_weight<HALF>(a.next.fn, (size_t)o * width + (size_t)(c * v.n_embd) + at)
+                  : 0.0f;
+    }
+    float y =
+        a.y.first != nullptr && inside && warp < c_count ? column_output(a, row, column) : 0.0f;
+    if (warp < c_count) old_streams[warp][lane] = inside ? streams[warp * v.n_embd + column] : 0.0f;
+    block_barrier();
+    if (warp < c_count) {
+        float x = old_streams[warp][lane];
+        if (a.y.first != nullptr && inside) {
+            const float *mix = a.mix + (size_t)row * (size_t)(c_count * (c_count + 2));
+            x = mix[c_count + warp] * y;
+            UNROLL_8
+            for (int j = 0; j < c_count; j++)
+                x = fmaf(mix[2 * c_count + j * c_count + warp], old_streams[j][lane], x);
+            streams[warp * v.n_embd + column] = x;
+        }
+        new_streams[warp][lane] = x;
+    }
+    block_barrier();
+    float *partial =
+        a.partial +
+        ((size_t)row * (size_t)HYPER_SLICES(v.n_embd) + (size_t)block_x()) * (size_t)(n_mix + 1);
+    UNROLL
+    for (int k = 0; k < MAX_MIX / (THREADS / WARP) + 1; k++) {
+        int o = warp + k * (THREADS / WARP);
+        if (o > n_mix) continue;
+        float sum = 0.0f;
+        UNROLL
+        for (int c = 0; c < MAX_STREAMS; c++) {
+            if (c >= c_count || !inside) continue;
+            float x = new_streams[c][lane], w = x;
+            if (o < n_mix && k < OUTPUTS && c < STREAMS)
+                w = early[k % OUTPUTS][c % STREAMS];
+            else if (o < n_mix)
+                w = mixer_weight<HALF>(a.next.fn, (size_t)o * width + (size_t)(c * v.n_embd) + at);
+            sum = fmaf(w, x, sum);
+        }
+        sum = warp_sum(sum);
+        if (lane == 0) partial[o] = sum;
+    }
+}
+
+void hyper_mix_run(device *d, const step_view &v, float *streams, const float *mix,
+                   const sub_layer_output &y, const mixer &next, float *partial) {
+    mix_arguments a = {v, streams, mix, y, next, partial};
+    dim3 grid((unsigned)HYPER_SLICES(v.n_embd), (unsigned)v.n_rows);
+    if (next.fn_is_half)
+        launch(d, hyper_mix_kernel<1>, grid, THREADS, 0, a);
+    else
+        launch(d, hyper_mix_kernel<0>, grid, THREADS, 0, a);
+}
+
+struct finish_arguments {
+    step_view v;
+    const float *streams, *partial;
+    mixer m;
+    const float *norm_weight;
+    float *mix, *x;
+    const int *rows;
+    int only_pre;
+};
+
+DEVICE float sigmoid(float x) {
+    return 1.0f / (1.0f + expf(-x));
+}
+
+enum { FINISH_THREADS = 1024 };
+
+DEVICE float4 weighted(float4 sum, float w, float4 x) {
+    return float4{fmaf(w, x.x, sum.x), fmaf(w, x.y, sum.y), fmaf(w, x.z, sum.z),
+                  fmaf(w, x.w, sum.w)};
+}
+
+/* Totals of the partial products, then pre, post and the matrix before Sinkhorn, in m. */
+DEVICE void finish_mixer(const finish_arguments &a, int row, float *m) {
+    const step_view &v = a.v;
+    int c_count = v.n_streams, n_mix = a.m.n_mix, slices = HYPER_SLICES(v.n_embd);
+    const float *partial = a.partial + (size_t)row * (size_t)slices * (size_t)(n_mix + 1);
+    for (int o = warp_index(); o <= n_mix; o += FINISH_THREADS / WARP) {
+        float part[4], sum = 0.0f;
+        for (int first = lane_index(); first < slices; first += 4 * WARP) {
+            UNROLL
+            for (int k = 0; k < 4; k++) {
+                int slice = first + k * WARP;
+                part[k] = slice < slices ? partial[slice * (n_mix + 1) + o] : 0.0f;
+            }
+            UNROLL
+            for (int k = 0; k < 4; k++) sum += part[k];
+        }
+        sum = warp_sum(sum);
+        if (lane_index() == 0) m[o] = sum;
+    }
+    block_barrier();
+    float rms = 1.0f / sqrtf(m[n_mix] / (float)(c_count * v.n_embd) + v.rms_eps);
+    block_barrier();
+    for (int o = thread_index(); o < n_mix; o += FINISH_THREADS) {
+        int kind = o < c_count ? 0 : o < 2 * c_count ? 1 : 2;
+        float z = m[o] * rms * a.m.scale[kind] + a.m.base[o];
+        m[o] = kind == 0 ? sigmoid(z) + v.hc_eps : kind == 1 ? 2.0f * sigmoid(z) : z;
+    }
+    block_barrier();
+}
+
+KERNEL LAUNCH_BOUNDS(FINISH_THREADS, 1) hyper_finish_kernel(finish_arguments a) {
+    SHARED float m[MAX_MIX + 1], scratch[WARP + 1];
+    enum { QUADS = 4, STREAMS = 4 }; /* columns of a thread, streams whose loads are issued early */
+    const step_view &v = a.v;
+    int row = a.rows != nullptr ? a.rows[block_x()] : block_x(), c_count = v.n_streams;
+    int n_quads = v.n_embd / 4;
+    const float *streams = a.streams + (size_t)row * (size_t)(c_count * v.n_embd);
+    float *x = a.x + (size_t)block_x() * (size_t)v.n_embd, squares = 0.0f;
+    float4 early[STREAMS], sum[QUADS], norm = {0, 0, 0, 0};
+    if (thread_index() < n_quads) norm = ((const float4 *)a.norm_weight)[thread_index()];
+    UNROLL
+    for (int c = 0; c < STREAMS; c++)
+        if (c < c_count && thread_index() < n_quads)
+            early[c] = ((const float4 *)(streams + c * v.n_embd))[thread_index()];
+    finish_mixer(a, row, m);
+    UNROLL
+    for (int j = 0; j < QUADS; j++) {
+        int quad = thread_index() + FINISH_THREADS * j;
+        sum[j] = float4{0, 0, 0, 0};
+        if (quad >= n_quads) continue;
+        UNROLL
+        for (int c = 0; c < STREAMS; c++)
+            if (c < c_count)
+                sum[j] =
+                    weighted(sum[j], m[c],
+                             j == 0 ? early[c] : ((const float4 *)(streams + c * v.n_embd))[quad]);
+        for (int c = STREAMS; c < c_count; c++)
+            sum[j] = weighted(sum[j], m[c], ((const float4 *)(streams + c * v.n_embd))[quad]);
+        squares = fmaf(sum[j].x, sum[j].x, squares);
+        squares = fmaf(sum[j].y, sum[j].y, squares);
+        squares = fmaf(sum[j].z, sum[j].z, squares);
+        squares = fmaf(sum[j].w, sum[j].w, squares);
+    }
+    float scale = 1.0f / sqrtf(block_sum(squares, scratch) / (float)v.n_embd + v.rms_eps);
+    UNROLL
+    for (int j = 0; j < QUADS; j++) {
+        int quad = thread_index() + FINISH_THREADS * j;
+        if (quad >= n_quads) continue;
+        float4 w = j == 0 ? norm : ((const float4 *)a.norm_weight)[quad];
+        ((float4 *)x)[quad] = float4{sum[j].x * scale * w.x, sum[j].y * scale * w.y,
+                                     sum[j].z * scale * w.z, sum[j].w * scale * w.w};
+    }
+    if (a.only_pre) return;
+    for (int o = thread_index(); o < a.m.n_mix; o += FINISH_THREADS)
+        a.mix[(size_t)row * (size_t)a.m.n_mix + (size_t)o] = m[o];
+}
+
+void hyper_finish_run(device *d, const step_view &v, const float *streams, const float *partial,
+                      const mixer &m, const float *norm_weight, float *mix, float *x, int n,
+                      const int *rows, int only_pre) {
+    finish_arguments a = {v, streams, partial, m, norm_weight, mix, x, rows, only_pre};
+    launch(d, hyper_finish_kernel, dim3((unsigned)n), FINISH_THREADS, 0, a);
+}
+
+/* ---- steering ---- */
+
+struct steer_arguments {
+    step_view v;
+    sub_layer_output y;
+    const steer_row *rows;
+    float *total;
+};
+
+KERNEL steer_kernel(steer_arguments a) {
+    SHARED float scratch[WARP + 1];
+    int row = block_x(), n = a.v.n_embd;
+    const steer_row &s = a.rows[row];
+    float *y = a.total + (size_t)row * (size_t)n, sum = 0.0f;
+    for (int i = thread_index(); i < n; i += THREADS) {
+        float more = 0.0f;
+        for (int k = 0; k < a.y.n_more; k++) {
+            float part =
+                a.y.more[((size_t)row * (size_t)a.y.n_more + (size_t)k) * (size_t)n + (size_t)i];
+            more = k == 0 ? part : more + part;
+        }
+        y[i] = a.y.first[(size_t)row * (size_t)n + (size_t)i] + more;
+        if (s.direction != nullptr)
+            sum = fmaf(s.mode == DS4_STEER_PROJECT ? s.direction[i] : y[i], y[i], sum);
+    }
+    sum = block_sum(sum, scratch);
+    if (s.direction == nullptr) return;
+    float amount = s.mode == DS4_STEER_PROJECT ? -s.scale * sum : s.scale * sqrtf(sum);
+    for (int i = thread_index(); i < n; i += THREADS) y[i] = fmaf(amount, s.direction[i], y[i]);
+}
+
+void steer_run(device *d, const step_view &v, const sub_layer_output &y, const steer_row *rows,
+               float *total) {
+    steer_arguments a = {v, y, rows, total};
+    launch(d, steer_kernel, dim3((unsigned)v.n_rows), THREADS, 0, a);
+}
+
+} // namespace GPU_NAMESPACE

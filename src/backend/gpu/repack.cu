@@ -1,0 +1,120 @@
+/* GGUF blocks to the two arrays of formats.h. Each thread moves what belongs to one block or group;
+ * loads are bytes, for blocks begin anywhere. */
+#include "backend/gpu/kernels.h"
+
+namespace GPU_NAMESPACE {
+
+void repacked_strides(int type, int n, uint32_t *code_stride, uint32_t *scale_stride) {
+    uint32_t codes = 0, scales = 0, k = (uint32_t)n;
+    switch (type) {
+    case DS4_TYPE_F32:
+        codes = 4 * k;
+        break;
+    case DS4_TYPE_F16:
+    case DS4_TYPE_BF16:
+        codes = 2 * k;
+        break;
+    case DS4_TYPE_Q8_0:
+        codes = k, scales = k / 16;
+        break;
+    case DS4_TYPE_Q2_K:
+        codes = k / 4, scales = k / 256 * 20;
+        break;
+    case DS4_TYPE_Q4_K:
+        codes = k / 2, scales = k / 256 * 16;
+        break;
+    case DS4_TYPE_IQ2_XXS:
+        codes = k / 4, scales = k / 256 * 6;
+        break;
+    case DS4_TYPE_MXFP4:
+        codes = k / 2, scales = k / 32;
+        break;
+    default:
+        break;
+    }
+    *code_stride = codes;
+    *scale_stride = scales;
+}
+
+DEVICE void move(uint8_t *to, const uint8_t *from, int n) {
+    for (int i = 0; i < n; i++) to[i] = from[i];
+}
+
+/* Seven sign bits are given, the eighth makes their number even. */
+DEVICE void repack_iq2(uint8_t *codes, uint8_t *scales, const uint8_t *block) {
+    move(scales, block, 2);
+    for (int g = 0; g < 8; g++) {
+        const uint8_t *group = block + 2 + 8 * g;
+        uint32_t signs = (uint32_t)group[4] | (uint32_t)group[5] << 8 | (uint32_t)group[6] << 16 |
+                         (uint32_t)group[7] << 24;
+        move(codes + 8 * g, group, 4);
+        for (int k = 0; k < 4; k++) {
+            uint32_t t = signs >> (7 * k) & 127, parity = t ^ t >> 4;
+            parity ^= parity >> 2;
+            parity ^= parity >> 1;
+            codes[8 * g + 4 + k] = (uint8_t)(t | (parity & 1) << 7);
+        }
+        uint8_t scale = (uint8_t)(signs >> 28);
+        scales[2 + g / 2] = (uint8_t)(g % 2 == 0 ? scale : scales[2 + g / 2] | scale << 4);
+    }
+}
+
+struct repack_arguments {
+    const uint8_t *source;
+    size_t row_bytes, first_row, n_rows;
+    matrix m;
+};
+
+KERNEL repack_kernel(repack_arguments a) {
+    const matrix &m = a.m;
+    int element = m.type == DS4_TYPE_F32 ? 4 : 2;
+    bool plain = m.type == DS4_TYPE_F32 || m.type == DS4_TYPE_F16 || m.type == DS4_TYPE_BF16;
+    int block = m.type == DS4_TYPE_Q8_0 || m.type == DS4_TYPE_MXFP4 || plain ? 32 : 256;
+    size_t per_row = (size_t)(m.n_padded / block), n = per_row * a.n_rows;
+    size_t stride = (size_t)block_threads() * 1024;
+    for (size_t i = (size_t)block_x() * (size_t)block_threads() + (size_t)thread_index(); i < n;
+         i += stride) {
+        size_t row = i / per_row, b = i % per_row;
+        const uint8_t *from = a.source + row * a.row_bytes;
+        uint8_t *codes = (uint8_t *)m.codes + (a.first_row + row) * m.code_stride;
+        uint8_t *scales = (uint8_t *)m.scales + (a.first_row + row) * m.scale_stride;
+        switch (m.type) {
+        case DS4_TYPE_Q8_0:
+            move(scales + 2 * b, from + 34 * b, 2);
+            move(codes + 32 * b, from + 34 * b + 2, 32);
+            break;
+        case DS4_TYPE_Q2_K:
+            move(scales + 20 * b, from + 84 * b, 16);
+            move(scales + 20 * b + 16, from + 84 * b + 80, 4);
+            move(codes + 64 * b, from + 84 * b + 16, 64);
+            break;
+        case DS4_TYPE_Q4_K:
+            move(scales + 16 * b, from + 144 * b, 16);
+            move(codes + 128 * b, from + 144 * b + 16, 128);
+            break;
+        case DS4_TYPE_IQ2_XXS:
+            repack_iq2(codes + 64 * b, scales + 6 * b, from + 66 * b);
+            break;
+        case DS4_TYPE_MXFP4:
+            move(scales + b, from + 17 * b, 1);
+            move(codes + 16 * b, from + 17 * b + 1, 16);
+            break;
+        default: {
+            int first = (int)b * 32, left = m.n_in - first < 32 ? m.n_in - first : 32;
+            for (int k = 0; k < 32 * element; k++)
+                codes[first * element + k] = k < left * element ? from[first * element + k] : 0;
+            break;
+        }
+        }
+    }
+}
+
+void repack_run(device *d, int type, const uint8_t *source, size_t row_bytes, const matrix &m,
+                size_t first_row, size_t n_rows) {
+    (void)type;
+    repack_arguments a = {source, row_bytes, first_row, n_rows, m};
+    size_t work = n_rows * (size_t)m.n_padded / 32, blocks = (work + 255) / 256;
+    launch(d, repack_kernel, dim3((unsigned)(blocks < 1024 ? blocks : 1024)), 256, 0, a);
+}
+
+} // namespace GPU_NAMESPACE
