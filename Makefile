@@ -5,7 +5,7 @@
 PRESET ?= release
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
-PROGRAMS = ds4 ds4-server ds4-gguf ds4-kv ds4-bench
+PROGRAMS = ds4 ds4-server ds4-gguf ds4-steer ds4-kv ds4-bench
 
 UNAME := $(shell uname -s)
 ifeq ($(UNAME),Darwin)

@@ -86,6 +86,8 @@ typedef struct ds4_model_info {
                                         the output head */
     uint64_t flops_per_token; /* 2 x the multiply-adds of one decoded token's matrix products */
     ds4_kv_sim default_kv_sim;
+    uint64_t
+        fingerprint; /* of the metadata, the directory of tensors and samples of their payloads */
 } ds4_model_info;
 
 /* Called while a model loads: `done` of `total` bytes were read. Return false to cancel (status

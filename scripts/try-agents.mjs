@@ -6,7 +6,7 @@
 //
 // ds4-nano was trained on pi's prompt. In front of the other agents stands a small proxy that asks for the tool by name
 // (tool_choice) until a result is there, and for short answers; everything else passes as it is. The tools are ones that
-// read: whatever arguments a toy model writes, nothing is changed, and all but the temporary directory is read-only.
+// read: whatever arguments a toy model writes, nothing is changed, and all but the temporary directories is read-only.
 import { spawn, spawnSync } from "node:child_process";
 import fs from "node:fs";
 import http from "node:http";
@@ -221,11 +221,11 @@ if (values.inside) {
   await inside();
 } else {
   if (values.install) for (const name of chosen) install(name);
-  // Nothing leaves and nothing stays: a network with only a loopback, a file system that is read-only but for TMPDIR.
+  // Nothing leaves and nothing stays: a network with only a loopback, a file system that is read-only but for /tmp and TMPDIR.
   const again = [process.execPath, ...process.argv.slice(1).filter((a) => a !== "--install"), "--inside"];
   const quoted = again.map((a) => `'${a.replaceAll("'", "'\\''")}'`).join(" ");
   const tmp = fs.realpathSync(os.tmpdir());
-  const setup = `ip link set lo up && mount --bind '${tmp}' '${tmp}' && mount -o remount,bind,ro / && exec ${quoted}`;
+  const setup = `ip link set lo up && mount --rbind /tmp /tmp && mount --rbind '${tmp}' '${tmp}' && mount -o remount,bind,ro / && exec ${quoted}`;
   const run = spawnSync("unshare", ["--map-root-user", "--net", "--mount", "sh", "-c", setup], { stdio: "inherit" });
   if (run.error) console.error(`try-agents: ${run.error.message}; unshare and ip (util-linux, iproute2) are needed`);
   process.exit(run.status ?? 1);

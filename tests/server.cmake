@@ -6,6 +6,11 @@ foreach(test http_parse json_out http_reply keys)
   add_test(NAME unit/test_${test} COMMAND test_${test})
   set_tests_properties(unit/test_${test} PROPERTIES LABELS unit TIMEOUT 120)
 endforeach()
+add_executable(test_response_store ${CMAKE_CURRENT_SOURCE_DIR}/unit/server/test_response_store.c
+               ${CMAKE_SOURCE_DIR}/src/server/response_store.c)
+target_link_libraries(test_response_store PRIVATE ds4_chat PkgConfig::CMOCKA)
+add_test(NAME unit/test_response_store COMMAND test_response_store)
+set_tests_properties(unit/test_response_store PROPERTIES LABELS unit TIMEOUT 120)
 
 find_program(NODE node)
 if(NODE AND TARGET ds4-server AND TARGET ds4-gguf)

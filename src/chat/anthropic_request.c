@@ -157,6 +157,7 @@ static const ds4_field fields[] = {
     {"top_k", ds4_field_top_k},
     {"min_p", ds4_field_min_p},
     {"seed", ds4_field_seed},
+    {"steering", ds4_field_steering},
     {"stop_sequences", ds4_field_stop},
     {"stream", ds4_field_stream},
     {"thinking", ds4_field_thinking},

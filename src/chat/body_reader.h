@@ -75,7 +75,8 @@ void ds4_body_ignore(ds4_body_reader *b, const char *param);
 
 /* ---- fields of several protocols (request_fields.c) ---- */
 ds4_field_fn ds4_field_model, ds4_field_max_tokens, ds4_field_temperature, ds4_field_top_p,
-    ds4_field_min_p, ds4_field_top_k, ds4_field_seed, ds4_field_stream, ds4_field_stop;
+    ds4_field_min_p, ds4_field_top_k, ds4_field_seed, ds4_field_steering, ds4_field_stream,
+    ds4_field_stop;
 ds4_field_fn ds4_field_penalty, ds4_field_repetition_penalty, ds4_field_logit_bias;
 ds4_field_fn ds4_field_think, ds4_field_thinking, ds4_field_effort, ds4_field_think_budget,
     ds4_field_template_kwargs;

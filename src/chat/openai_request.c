@@ -102,6 +102,7 @@ static const ds4_field common_fields[] = {
     {"top_k", ds4_field_top_k},
     {"min_p", ds4_field_min_p},
     {"seed", ds4_field_seed},
+    {"steering", ds4_field_steering},
     {"stop", ds4_field_stop},
     {"stream", ds4_field_stream},
     {"stream_options", read_stream_options},

@@ -69,6 +69,66 @@ ds4_status ds4_field_seed(ds4_body_reader *b, const char *param, ds4_json_value 
     return DS4_OK;
 }
 
+/* ---- steering ---- */
+
+static ds4_status read_policy(ds4_body_reader *b, ds4_json_value value) {
+    static const struct {
+        const char *name;
+        ds4_steer_policy policy;
+    } policies[] = {{"final-answer", DS4_STEER_FINAL_ANSWER},
+                    {"decoding", DS4_STEER_DECODING},
+                    {"always", DS4_STEER_ALWAYS},
+                    {"off", DS4_STEER_OFF}};
+    b->request->steering.has_policy = true;
+    for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++) {
+        if (value.type != DS4_JSON_STRING || !ds4_json_string_equals(value, policies[i].name))
+            continue;
+        b->request->steering.policy = policies[i].policy;
+        return DS4_OK;
+    }
+    return ds4_body_out_of_range(b, "steering.policy",
+                                 "one of final-answer, decoding, always, off");
+}
+
+static ds4_status read_mode(ds4_body_reader *b, ds4_json_value value) {
+    b->request->steering.has_mode = true;
+    b->request->steering.additive =
+        value.type == DS4_JSON_STRING && ds4_json_string_equals(value, "add");
+    if (b->request->steering.additive ||
+        (value.type == DS4_JSON_STRING && ds4_json_string_equals(value, "project")))
+        return DS4_OK;
+    return ds4_body_out_of_range(b, "steering.mode", "one of project, add");
+}
+
+/* {"ffn", "attn", "policy", "mode"}, all optional; any other member is a mistake that would go
+ * unnoticed. */
+ds4_status ds4_field_steering(ds4_body_reader *b, const char *param, ds4_json_value value) {
+    static const char range[] = "between -100 and 100";
+    ds4_steering_wish *wish = &b->request->steering;
+    if (value.type != DS4_JSON_OBJECT) return ds4_body_wrong_type(b, param, "an object", value);
+    *wish = (ds4_steering_wish){.given = true};
+    ds4_json_cursor cursor = ds4_json_enter(value);
+    ds4_json_value key, member;
+    ds4_status status = DS4_OK;
+    while (status == DS4_OK && ds4_json_next_member(&cursor, &key, &member)) {
+        if (ds4_json_string_equals(key, "ffn")) {
+            wish->has_ffn = true;
+            status = ds4_body_float(b, "steering.ffn", member, -100, 100, range, &wish->ffn);
+        } else if (ds4_json_string_equals(key, "attn")) {
+            wish->has_attn = true;
+            status = ds4_body_float(b, "steering.attn", member, -100, 100, range, &wish->attn);
+        } else if (ds4_json_string_equals(key, "policy")) {
+            status = read_policy(b, member);
+        } else if (ds4_json_string_equals(key, "mode")) {
+            status = read_mode(b, member);
+        } else {
+            status = ds4_request_refuse(b->failure, DS4_FORMAT, "invalid_value", param,
+                                        "steering has only the members ffn, attn, policy and mode");
+        }
+    }
+    return status;
+}
+
 ds4_status ds4_field_penalty(ds4_body_reader *b, const char *param, ds4_json_value value) {
     ds4_sampling_request *sampling = &b->request->sampling;
     float *target = param[0] == 'p' ? &sampling->presence_penalty : &sampling->frequency_penalty;

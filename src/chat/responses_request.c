@@ -239,6 +239,7 @@ static const ds4_field fields[] = {
     {"top_k", ds4_field_top_k},
     {"min_p", ds4_field_min_p},
     {"seed", ds4_field_seed},
+    {"steering", ds4_field_steering},
     {"stop", ds4_field_stop},
     {"presence_penalty", ds4_field_penalty},
     {"frequency_penalty", ds4_field_penalty},

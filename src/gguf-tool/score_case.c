@@ -5,28 +5,8 @@
 
 #include "base/error.h"
 #include "base/json_scan.h"
-#include "chat/render.h"
-#include "chat/request_parse.h"
 #include "tokenizer/tokenizer.h"
-
-/* The prompt of a chat-completions body. */
-static ds4_status tokenize_request(const char *body, size_t n, const ds4_tokenizer *tokenizer,
-                                   uint32_t n_context, ds4_tokens *ids, ds4_error *error) {
-    const ds4_request_options lenient = {.for_generation = false};
-    const ds4_render_options options = {.layout = DS4_TEMPLATE_DS4, .n_context = n_context};
-    ds4_chat_request request = {0};
-    ds4_request_error refusal = {0};
-    ds4_prompt prompt = {0};
-    ds4_status status = ds4_openai_request_parse(body, n, &lenient, &request, &refusal);
-    if (status != DS4_OK)
-        return ds4_fail(error, status, "%s%s%s", refusal.param, refusal.param[0] ? ": " : "",
-                        refusal.message);
-    status = ds4_render(&request, &options, &prompt, error);
-    if (status == DS4_OK) status = ds4_prompt_tokenize(&prompt, tokenizer, ids, error);
-    ds4_prompt_free(&prompt);
-    ds4_chat_request_free(&request);
-    return status;
-}
+#include "tool/tool.h"
 
 /* `request` with `reference` as its last message. */
 static void append_message(ds4_json_value request, ds4_json_value messages,
@@ -36,6 +16,14 @@ static void append_message(ds4_json_value request, ds4_json_value messages,
     ds4_strbuf_putc(body, ',');
     ds4_strbuf_append(body, reference.text, reference.n);
     ds4_strbuf_append(body, close, (size_t)(request.text + request.n - close));
+}
+
+static ds4_status tokenize_request(const char *body, size_t n, const ds4_tokenizer *tokenizer,
+                                   uint32_t n_context, ds4_tokens *ids, ds4_error *error) {
+    ds4_tool_prompt prompt;
+    ds4_status status = ds4_tool_render(body, n, tokenizer, n_context, &prompt, error);
+    *ids = prompt.ids;
+    return status;
 }
 
 static ds4_status from_request(ds4_json_value request, ds4_json_value reference,

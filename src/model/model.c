@@ -80,6 +80,7 @@ static ds4_status fill_info(ds4_model *model, ds4_error *error) {
         .weight_bytes_per_token = model->weights.bytes_per_token,
         .flops_per_token = model->weights.flops_per_token,
         .default_kv_sim = hp->kv_sim,
+        .fingerprint = model->fingerprint,
     };
     return model->info.name != NULL ? DS4_OK : ds4_fail_memory(error, 0, "the model's name");
 }

@@ -4,6 +4,7 @@
 
 #include "server/exchange.h"
 #include "server/json_out.h"
+#include "server/steering.h"
 
 typedef enum block_kind { BLOCK_NONE, BLOCK_THINKING, BLOCK_TEXT, BLOCK_TOOL } block_kind;
 
@@ -169,6 +170,7 @@ static void end(ds4_exchange *x, const ds4_sched_result *r, ds4_strbuf *out) {
     append_stop(x, out);
     ds4_strbuf_puts(out, "},\"usage\":");
     append_usage(r->n_prompt, r->n_cached, r->n_generated, out);
+    ds4_steering_json(x, r, out);
     end_event(out);
     begin_event("message_stop", out);
     end_event(out);
@@ -215,6 +217,7 @@ static void whole(ds4_exchange *x, const ds4_sched_result *r, ds4_strbuf *out) {
     append_stop(x, out);
     ds4_strbuf_puts(out, ",\"usage\":");
     append_usage(r->n_prompt, r->n_cached, r->n_generated, out);
+    ds4_steering_json(x, r, out);
     ds4_strbuf_puts(out, "}\n");
 }
 

@@ -1,6 +1,7 @@
 /* POST /v1/chat/completions. */
 #include "server/exchange.h"
 #include "server/json_out.h"
+#include "server/steering.h"
 
 /* `data: {..."choices":` of every chunk. */
 static void append_head(const ds4_exchange *x, const char *object, ds4_strbuf *out) {
@@ -83,7 +84,9 @@ static void end(ds4_exchange *x, const ds4_sched_result *r, ds4_strbuf *out) {
     begin_delta(x, out);
     ds4_strbuf_puts(out, "{}");
     append_logprobs(x, out);
-    ds4_strbuf_printf(out, ",\"finish_reason\":\"%s\"}]}\n\n", ds4_finish_name(r->finish));
+    ds4_strbuf_printf(out, ",\"finish_reason\":\"%s\"}]", ds4_finish_name(r->finish));
+    ds4_steering_json(x, r, out);
+    ds4_strbuf_puts(out, "}\n\n");
     if (x->request.stream_usage) {
         ds4_strbuf_puts(out, "data: ");
         append_head(x, "chat.completion.chunk", out);
@@ -125,6 +128,7 @@ static void whole(ds4_exchange *x, const ds4_sched_result *r, ds4_strbuf *out) {
     ds4_strbuf_printf(out,
                       ",\"finish_reason\":\"%s\"}],\"usage\":", ds4_finish_name(result->finish));
     ds4_usage_json(r, out);
+    ds4_steering_json(x, r, out);
     ds4_strbuf_puts(out, "}\n");
 }
 

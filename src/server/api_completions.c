@@ -1,6 +1,7 @@
 /* POST /v1/completions: thinking and answer are one text, with </think> between. */
 #include "server/exchange.h"
 #include "server/json_out.h"
+#include "server/steering.h"
 
 typedef struct completion_state {
     bool answering; /* </think> was written, or there is none */
@@ -86,6 +87,7 @@ static void whole(ds4_exchange *x, const ds4_sched_result *r, ds4_strbuf *out) {
     ds4_strbuf_printf(out,
                       ",\"finish_reason\":\"%s\"}],\"usage\":", ds4_finish_name(result->finish));
     ds4_usage_json(r, out);
+    ds4_steering_json(x, r, out);
     ds4_strbuf_puts(out, "}\n");
     if (text.failed) out->failed = true;
     ds4_strbuf_free(&text);

@@ -4,6 +4,7 @@
 #include "server/api_error.h"
 #include "server/app.h"
 #include "server/json_out.h"
+#include "server/steering.h"
 
 typedef struct picture {
     ds4_app_state state;
@@ -154,7 +155,12 @@ void ds4_api_status(ds4_app *app, ds4_http_reply *reply) {
         u(sched->jobs_cancelled), u(sched->jobs_failed), u(sched->prompt_tokens),
         u(sched->cached_tokens), u(sched->generated_tokens), p.prefill_rate, p.decode_rate);
     append_disk(app, &p.usage.kv.disk, &body);
-    ds4_strbuf_puts(&body, ",\"steering\":null}\n");
+    ds4_strbuf_puts(&body, ",\"steering\":");
+    if (p.state == DS4_APP_LOADING)
+        ds4_strbuf_puts(&body, "null");
+    else
+        ds4_steering_status_json(app, &body);
+    ds4_strbuf_puts(&body, "}\n");
     send(reply, 200, NULL, "application/json", &body);
 }
 

@@ -57,6 +57,7 @@ typedef struct ds4_app {
     double started;          /* ds4_app_now() of the start */
     atomic_uint_fast64_t n_requests, n_connections;
     ds4_metrics metrics;
+    ds4_dial dial; /* set by the loader before READY */
     ds4_http *http;
     ds4_workers *workers;
     ds4_response_store *responses;

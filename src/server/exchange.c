@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "server/json_out.h"
+#include "server/steering.h"
 
 static void release(void *context) {
     ds4_exchange *x = context;
@@ -298,8 +299,8 @@ static bool constrain(ds4_exchange *x) {
     return false;
 }
 
-/* What the parser could not know: the size of the context and of the vocabulary. False: answered.
- */
+/* What the parser could not know: the size of the context and of the vocabulary, and the server's
+ * dial. False: answered. */
 static bool check_limits(ds4_exchange *x) {
     uint32_t n_context = (uint32_t)x->app->flags->ctx;
     size_t n_vocab = ds4_model_get_info(x->app->model)->n_vocab;
@@ -317,7 +318,11 @@ static bool check_limits(ds4_exchange *x) {
                                                            "vocabulary does not have"});
         return false;
     }
-    return true;
+    ds4_api_error failure;
+    if (ds4_server_steer(x->app, &x->request.steering, &x->steering, &x->steer_policy, &failure))
+        return true;
+    ds4_exchange_refuse(x, &failure);
+    return false;
 }
 
 /* From here on the scheduler holds a reference, whether the client still listens or not. False:
@@ -344,6 +349,8 @@ static bool submit(ds4_exchange *x) {
                                                     : (uint32_t)x->app->flags->think_budget,
         .n_top_logprobs = x->request.n_top_logprobs,
         .constraint = x->constraint,
+        .steering = x->steering,
+        .steer_policy = x->steer_policy,
         .parser = {.thinking = thinking,
                    .tools_active = x->prompt.tools_active,
                    .single_call = x->request.one_call,

@@ -60,6 +60,8 @@ struct ds4_exchange {
     ds4_prompt prompt;
     ds4_tokens ids;
     ds4_tool_id_source id_source;
+    ds4_steering steering;
+    ds4_steer_policy steer_policy;
     char id[48];
     long long created; /* seconds since 1970 */
 

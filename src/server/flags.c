@@ -5,6 +5,7 @@
 
 #include "ds4.h"
 #include "sched/generation.h"
+#include "steering/dial.h"
 
 #define AT(field) .offset = offsetof(ds4_server_flags, field)
 
@@ -263,6 +264,25 @@ static const ds4_option options[] = {
      .config_key = "tool-memory-max-ids",
      AT(tool_memory_ids),
      .help = "tool calls that are remembered as they were sampled"},
+    DS4_DIAL_OPTIONS(ds4_server_flags, dial),
+    {.names = "--dir-steering-policy",
+     .kind = DS4_OPTION_CHOICE,
+     .argument = "POLICY",
+     .choices = "final-answer=final=tool-safe|decoding=decode|always|off=none",
+     .default_text = "final-answer",
+     .config_key = "dir-steering-policy",
+     AT(steering_policy),
+     .help = "what is steered when a request does not say: visible prose of answers, all that is "
+             "sampled, the prompt too, or nothing"},
+    {.names = "--dir-steering-limit",
+     .kind = DS4_OPTION_FLOAT,
+     .argument = "F",
+     .min = 0,
+     .max = 100,
+     .default_text = "3",
+     .config_key = "dir-steering-limit",
+     AT(steering_limit),
+     .help = "the largest scale that a request may ask for, either way"},
 
     {.group = "Network",
      .names = "--host",
@@ -421,26 +441,6 @@ static const ds4_option options[] = {
      .kind = DS4_OPTION_STRING,
      .later = true,
      .help = "draft verification margin"},
-    {.names = "--dir-steering-file",
-     .argument = "FILE",
-     .kind = DS4_OPTION_STRING,
-     .later = true,
-     .help = "steering"},
-    {.names = "--dir-steering-ffn",
-     .argument = "F",
-     .kind = DS4_OPTION_STRING,
-     .later = true,
-     .help = "steering"},
-    {.names = "--dir-steering-attn",
-     .argument = "F",
-     .kind = DS4_OPTION_STRING,
-     .later = true,
-     .help = "steering"},
-    {.names = "--dir-steering-policy",
-     .argument = "MODE",
-     .kind = DS4_OPTION_STRING,
-     .later = true,
-     .help = "steering"},
 };
 
 const ds4_program ds4_server_program = {

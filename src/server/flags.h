@@ -3,6 +3,7 @@
 #define DS4_SERVER_FLAGS_H
 
 #include "base/options.h"
+#include "steering/dial.h"
 
 enum { DS4_LOG_FORMAT_TEXT, DS4_LOG_FORMAT_JSON };
 
@@ -17,6 +18,9 @@ typedef struct ds4_server_flags {
     int kv_sim, backend, activations,
         sampling_profile; /* values of the enums of ds4.h and sched/generation.h */
     bool no_tool_guidance;
+    ds4_dial_settings dial;
+    int steering_policy; /* a ds4_steer_policy */
+    double steering_limit;
     bool warm_weights;
     const char *chdir;
     const char *host;

@@ -8,6 +8,7 @@
 #include "base/options.h"
 #include "server/app.h"
 #include "server/supervisor.h"
+#include "server/steering.h"
 
 ds4_app_state ds4_app_get_state(ds4_app *app) {
     pthread_mutex_lock(&app->mutex);
@@ -144,10 +145,21 @@ static ds4_status start_scheduler(ds4_app *app, ds4_error *error) {
     return status;
 }
 
+/* Once: a model that is loaded again is the same. */
+static ds4_status open_dial(ds4_app *app, ds4_error *error) {
+    if (app->dial.direction != NULL) return DS4_OK;
+    ds4_strbuf warning = {0};
+    ds4_status status = ds4_dial_open(&app->flags->dial, app->model, &app->dial, &warning, error);
+    if (status == DS4_OK) ds4_steering_log(app, warning.n > 0 ? warning.data : "");
+    ds4_strbuf_free(&warning);
+    return status;
+}
+
 static ds4_status load(ds4_app *app, ds4_error *error) {
     ds4_model_options options = {
         .warm = app->flags->warm_weights, .progress = on_progress, .progress_context = app};
     ds4_status status = ds4_model_open(app->flags->model, &options, &app->model, error);
+    if (status == DS4_OK) status = open_dial(app, error);
     if (status != DS4_OK) return status;
     if (app->tool_memory != NULL && app->tool_journal == NULL && app->flags->kv_disk_dir != NULL &&
         ds4_model_get_tokenizer(app->model) != NULL)

@@ -282,6 +282,7 @@ static void stop(server *s) {
     ds4_response_store_destroy(s->app.responses);
     ds4_tool_journal_close(s->app.tool_journal);
     ds4_tool_memory_destroy(s->app.tool_memory);
+    ds4_dial_close(&s->app.dial);
     ds4_model_close(s->app.model);
     if (s->interrupt != NULL) event_free(s->interrupt);
     if (s->terminate != NULL) event_free(s->terminate);
@@ -336,6 +337,7 @@ int main(int argc, char **argv) {
     ds4_options_parsed parsed = {0};
     ds4_error error = {0};
     int code;
+    ds4_dial_settings_init(&s.flags.dial);
     ds4_log_open(&s.log, STDERR_FILENO, ds4_server_program.name);
     ds4_status status =
         ds4_options_parse(&ds4_server_program, argc, argv, &s.flags, &parsed, &error);

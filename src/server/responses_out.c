@@ -3,6 +3,7 @@
 #include "base/json_scan.h"
 #include "chat/responses_internal.h"
 #include "server/json_out.h"
+#include "server/steering.h"
 
 const char *ds4_response_status_name(ds4_response_status status) {
     static const char *const names[] = {"in_progress", "completed", "incomplete", "failed"};
@@ -94,6 +95,7 @@ void ds4_response_json(const ds4_exchange *x, ds4_response_status status, const 
     ds4_strbuf_putc(out, ']');
     append_request(x, out);
     append_usage(result, out);
+    if (result != NULL) ds4_steering_json(x, result, out);
     ds4_strbuf_putc(out, '}');
 }
 

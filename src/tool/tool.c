@@ -1,5 +1,5 @@
 /* What all sub-commands do alike: parse, complain, say sizes. */
-#include "gguf-tool/tool.h"
+#include "tool/tool.h"
 
 #include <inttypes.h>
 #include <stdio.h>
