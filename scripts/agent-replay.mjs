@@ -106,21 +106,18 @@ export async function replay({ turns = 30, tokens = 20000, ctx = 32768, args = [
       if (i % 2 === 0) continue;
       edits.messages.pop();
       const last = edits.messages.at(-1);
-      last.content += `\nedited in turn ${i}`;
-      const before = edits.turns.pop();
-      edits.held = before.prompt - edits.lastTokens(before);
+      last.content = `Edited in turn ${i}. ${last.content}`;
+      const before = edits.turns.at(-1);
+      edits.held = before.prompt - Math.max(before.fresh, 0); // the edited message is new as a whole
       await edits.ask(server);
     }
-    rows.push(summary('last message edited', edits, 0, half));
+    rows.push(summary('last message edited', edits, 0, edits.turns.length));
   } finally {
     await server.stop();
     rmSync(directory, { recursive: true, force: true });
   }
   return rows;
 }
-
-/** An edited message is new as a whole: at most what the turn had brought. */
-Agent.prototype.lastTokens = function lastTokens(turn) { return Math.max(turn.fresh, 0); };
 
 async function main() {
   const { values } = parseArgs({ options: { turns: { type: 'string', default: '30' }, tokens: { type: 'string', default: '20000' },

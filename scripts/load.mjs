@@ -1,5 +1,6 @@
 // Many streams at once against ds4-nano: are all complete and right, how long does the slowest wait for its next token, and
 // what is gained over one stream?   node scripts/load.mjs [--streams 64] [--seconds 60] [--threads 2] [--json]
+import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { parseArgs } from 'node:util';
 import { pathToFileURL } from 'node:url';
@@ -52,6 +53,14 @@ export function stream(port, body) {
   });
 }
 
+/** Seconds of processor time that the server took so far; NaN where there is no /proc. */
+function cpuSeconds(server) {
+  try {
+    const fields = readFileSync(`/proc/${server.child.pid}/stat`, 'latin1').split(') ')[1].split(' ');
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+  } catch { return NaN; }
+}
+
 const quantile = (values, q) => values.sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(q * values.length))];
 
 /** Everything that `main` prints. */
@@ -62,11 +71,12 @@ export async function load({ streams = 64, seconds = 60, args = [] } = {}) {
     // Alone, twice: the second time prompts are known already, as they will be under load.
     const alone = [];
     for (const body of CASES) alone.push(await stream(server.port, body));
-    const begin = performance.now();
+    const begin = performance.now(), soloCpu = cpuSeconds(server);
     let soloTokens = 0;
     for (const body of CASES) soloTokens += (await stream(server.port, body)).tokens;
     const solo = soloTokens / ((performance.now() - begin) / 1000);
 
+    const soloPerCpu = soloTokens / (cpuSeconds(server) - soloCpu), manyCpu = cpuSeconds(server);
     const results = [], until = performance.now() + seconds * 1000;
     await Promise.all(Array.from({ length: streams }, async (_, i) => {
       for (let n = i; performance.now() < until; n += 7) {
@@ -78,11 +88,13 @@ export async function load({ streams = 64, seconds = 60, args = [] } = {}) {
     }));
     const took = (performance.now() - until) / 1000 + seconds;
     const tokens = results.reduce((n, r) => n + r.tokens, 0);
+    const perCpu = tokens / (cpuSeconds(server) - manyCpu);
     const gaps = results.map((r) => r.worstGap);
     return { streams, seconds: took, answers: results.length, errors: results.filter((r) => r.error).length,
       incomplete: results.filter((r) => !r.complete).length, wrong: results.filter((r) => r.wrong).length,
       worstGapMs: Math.max(...gaps), medianWorstGapMs: quantile(gaps, 0.5), medianFirstMs: quantile(results.map((r) => r.first), 0.5),
-      tokensPerSecond: tokens / took, soloTokensPerSecond: solo, ratio: tokens / took / solo };
+      tokensPerSecond: tokens / took, soloTokensPerSecond: solo, ratio: tokens / took / solo,
+      tokensPerCpuSecond: perCpu, soloTokensPerCpuSecond: soloPerCpu, cpuRatio: perCpu / soloPerCpu };
   } finally {
     await server.stop();
   }
@@ -96,7 +108,8 @@ async function main() {
   if (values.json) console.log(JSON.stringify(r));
   else console.log(`${r.streams} streams for ${r.seconds.toFixed(1)} s: ${r.answers} answers, ${r.errors} errors, ${r.incomplete} incomplete, ${r.wrong} wrong
 worst gap between two pieces ${r.worstGapMs.toFixed(0)} ms (median of the answers' worst ${r.medianWorstGapMs.toFixed(0)} ms), first piece after ${r.medianFirstMs.toFixed(0)} ms (median)
-${r.tokensPerSecond.toFixed(0)} tokens/s in all, ${r.soloTokensPerSecond.toFixed(0)} tokens/s with one stream: ${r.ratio.toFixed(2)} times`);
+${r.tokensPerSecond.toFixed(0)} tokens/s in all, ${r.soloTokensPerSecond.toFixed(0)} tokens/s with one stream: ${r.ratio.toFixed(2)} times
+${r.tokensPerCpuSecond.toFixed(0)} tokens per second of processor time in all, ${r.soloTokensPerCpuSecond.toFixed(0)} with one stream: ${r.cpuRatio.toFixed(2)} times`);
   if (r.errors + r.incomplete + r.wrong > 0) process.exitCode = 1;
 }
 
