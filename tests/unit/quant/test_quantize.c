@@ -127,7 +127,7 @@ static void test_refit(void **state) {
     for (int t = 0; t < N_BLOCK_TYPES; t++) {
         for (int weighted = 0; weighted < 2; weighted++) {
             double before = 0, after = 0;
-            for (uint32_t b = 0; b < 1000; b++) {
+            for (uint32_t b = 0; b < 384; b++) { /* all kinds and sizes twice */
                 float x[256], importance[256];
                 uint8_t old[272], new[272];
                 const float *weights = weighted ? importance : NULL;
