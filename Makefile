@@ -32,7 +32,7 @@ help: ## this list
 deps: ## install what building, demo and tests need (apt or brew, then npm); says what it runs
 	scripts/deps.sh
 
-deps-dev: ## deps plus formatter, linters, clang and the Arm cross compiler
+deps-dev: ## deps plus formatter, linters, clang, the Arm cross compiler and Chromium
 	scripts/deps.sh --dev
 
 build/%/build.ninja: CMakeLists.txt CMakePresets.json

@@ -2,7 +2,7 @@
 # Installs what this project needs. Says each command before it runs it; does nothing where nothing is missing,
 # so it also works offline once everything is there.
 #   scripts/deps.sh          build, demo and tests
-#   scripts/deps.sh --dev    the same plus formatter, linters, clang and the Arm cross compiler
+#   scripts/deps.sh --dev    the same plus formatter, linters, clang, the Arm cross compiler and Chromium
 #   scripts/deps.sh --npm    only the npm packages (pi itself, its Node.js, TypeScript)
 set -eu
 cd "$(dirname "$0")/.."
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 APT="gcc libc6-dev make cmake ninja-build pkg-config libevent-dev libjson-c-dev libedit-dev libpcre2-dev
      libxxhash-dev libcmocka-dev python3 python3-numpy git tmux"
 APT_DEV="clang clang-format clang-tidy libclang-rt-dev shellcheck gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-         qemu-user"
+         qemu-user chromium"
 BREW="cmake ninja pkg-config libevent json-c libedit pcre2 xxhash cmocka node numpy tmux"
 BREW_DEV="llvm shellcheck"
 

@@ -115,6 +115,10 @@ void ds4_render_text(ds4_prompt *prompt, ds4_text text) {
 
 /* ---- the system text ---- */
 
+/* The masks make the answer fit; a model that has read the schema also means what it says. */
+static const char FORMAT_HEAD[] =
+    "## Response Format:\n\nYou MUST strictly adhere to the following schema to reply:\n";
+
 /* Tools first, then every system message wherever it stands: cutting a prompt's tail loses the
  * volatile end, not the schemas. The separator depends on what is there already, even before an
  * empty message. */
@@ -133,6 +137,10 @@ static void put_system(ds4_prompt *prompt, const ds4_chat_request *request) {
         if (prompt->text.n > begin) put_text(prompt, "\n\n", 2);
         ds4_render_text(prompt, request->messages[i].content);
     }
+    if (request->format.kind != DS4_FORMAT_JSON_SCHEMA) return;
+    if (prompt->text.n > begin) put_text(prompt, "\n\n", 2);
+    ds4_render_words(prompt, FORMAT_HEAD);
+    ds4_render_text(prompt, request->format.schema);
 }
 
 /* ---- tool calls ---- */

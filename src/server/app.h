@@ -147,6 +147,13 @@ void ds4_api_stored_response(ds4_app *app, const char *path, size_t n, bool remo
 /* Counts the prompt's tokens; nothing is submitted. */
 void ds4_api_count_tokens(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);
 
+/* ---- webui.c ---- */
+
+/* The chat page and its parts; 404 with --no-webui. */
+void ds4_webui_page(ds4_app *app, ds4_http_reply *reply);
+void ds4_webui_style(ds4_app *app, ds4_http_reply *reply);
+void ds4_webui_script(ds4_app *app, ds4_http_reply *reply);
+
 /* ---- workers.c ---- */
 
 typedef void (*ds4_task_fn)(ds4_app *app, const ds4_strbuf *body, ds4_http_reply *reply);

@@ -21,6 +21,7 @@ typedef struct ds4_server_flags {
     ds4_dial_settings dial;
     int steering_policy; /* a ds4_steer_policy */
     double steering_limit;
+    bool no_webui;
     bool warm_weights;
     const char *chdir;
     const char *host;

@@ -1,2 +1,5 @@
 include(embed)
 ds4_embed(ds4-server ${CMAKE_SOURCE_DIR}/src/server/openapi.json ds4_openapi_json)
+ds4_embed(ds4-server ${CMAKE_SOURCE_DIR}/src/server/webui/index.html ds4_webui_html)
+ds4_embed(ds4-server ${CMAKE_SOURCE_DIR}/src/server/webui/style.css ds4_webui_css)
+ds4_embed(ds4-server ${CMAKE_SOURCE_DIR}/src/server/webui/app.js ds4_webui_js)

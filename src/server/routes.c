@@ -44,6 +44,9 @@ static const route routes[] = {
     {"/v1/messages", ROUTE_TASK, .run = ds4_api_messages, .shape = DS4_ERROR_ANTHROPIC},
     {"/v1/messages/count_tokens", ROUTE_TASK, .run = ds4_api_count_tokens, .light = true,
      .shape = DS4_ERROR_ANTHROPIC},
+    {"/", ROUTE_SHOW, .show = ds4_webui_page, .open = true},
+    {"/webui.css", ROUTE_SHOW, .show = ds4_webui_style, .open = true},
+    {"/webui.js", ROUTE_SHOW, .show = ds4_webui_script, .open = true},
     {"/api/hello", ROUTE_SHOW, .show = show_nothing, .open = true},
 };
 static const route model_route = {.path = "/v1/models/ID", .kind = ROUTE_MODEL};
@@ -123,6 +126,17 @@ static bool host_is_allowed(const ds4_app *app, const ds4_http_head *head) {
            ds4_http_text_equals_nocase(host, app->flags->host);
 }
 
+/* The page that this server serves itself: its origin is the name that the request was sent to,
+ * which host_is_allowed has looked at. */
+static bool is_own_origin(const ds4_http_head *head) {
+    static const char scheme[] = "http://";
+    const size_t n = sizeof scheme - 1;
+    ds4_http_text origin = head->origin;
+    return head->host.data != NULL && origin.n == n + head->host.n &&
+           memcmp(origin.data, scheme, n) == 0 &&
+           memcmp(origin.data + n, head->host.data, head->host.n) == 0;
+}
+
 static bool origin_is_allowed(const ds4_app *app, ds4_http_text origin) {
     if (!app->flags->cors) return false;
     if (list_contains(app->flags->cors_origin, (ds4_http_text){"*", 1}) ||
@@ -183,10 +197,11 @@ static bool check_caller(ds4_app *app, const ds4_http_head *head, bool open,
     if (!host_is_allowed(app, head))
         return turn_away(reply, 403, "this Host name is not served (see --allowed-host)", NULL);
     if (head->origin.data != NULL) {
-        if (!origin_is_allowed(app, head->origin))
+        bool own = !app->flags->no_webui && is_own_origin(head);
+        if (!own && !origin_is_allowed(app, head->origin))
             return turn_away(reply, 403,
                              "requests of web pages of this origin are refused (see --cors)", NULL);
-        allow_origin(reply, head->origin);
+        if (!own) allow_origin(reply, head->origin);
         if (head->method == DS4_HTTP_POST && !is_json(head->content_type))
             return turn_away(reply, 415, "the Content-Type must be application/json", NULL);
     }
