@@ -1,68 +1,104 @@
-// The server process that belongs to this pi: started when the first request needs it, stopped when pi goes.
+// The server that every pi process of this user shares: found, adopted, or started by whoever needs it first.
 //
-// One per process, whatever happens to this module: pi evaluates extensions again on /reload, so the handle is kept
-// under a registered symbol of the global object. The process runs under guard.sh, which stops it as soon as our end
-// of a pipe closes; that also covers a pi that is killed.
-import { type ChildProcess, spawn } from "node:child_process";
-import fs from "node:fs";
-import net from "node:net";
-import path from "node:path";
+// What belongs to this process is kept under a registered symbol of the global object: pi evaluates extensions again on
+// /reload. The rest is files: lease.ts, lock.ts, server-state.ts say which.
 import { setTimeout as sleep } from "node:timers/promises";
-import { probeHealth } from "./health.ts";
+import { whoListens } from "./health.ts";
+import { beginStop, launch, restoreWatchdog, type Tell, untilGone, untilReady } from "./launch.ts";
+import { dropLease, otherLeases, renewLease, startHeart } from "./lease.ts";
 import { findModel, findServer, isNano, NANO_IS_A_TOY } from "./locate.ts";
-import { lastLines, logPath, openLog } from "./log.ts";
+import { acquireLock, type Lock } from "./lock.ts";
+import { serverArgs } from "./server-args.ts";
+import { isServerRunning, readServer, type ServerState } from "./server-state.ts";
 import type { Settings } from "./settings.ts";
+import { recordFailure, sharedFailure } from "./shared-failure.ts";
+import { StartError } from "./start-error.ts";
+import { makeStateDir, remove, type StatePaths, statePaths } from "./state-dir.ts";
 
 export interface Engine {
-  readonly child: ChildProcess;
   readonly port: number;
-  readonly modelPath: string;
-  readonly logFile: string;
-  readonly logStart: number;
-  ready: boolean;
-  /** How it ended, once it has: "with status 1", "by SIGKILL". */
-  ended: string | undefined;
-}
-
-/** A start that failed: one sentence, and what the server itself said last. */
-export class StartError extends Error {
-  readonly serverLines: readonly string[];
-  readonly logFile: string | undefined;
-  constructor(message: string, serverLines: readonly string[] = [], logFile?: string) {
-    super(message);
-    this.serverLines = serverLines;
-    this.logFile = logFile;
-  }
+  readonly model: string | undefined;
+  /** Undefined for a ds4-server that somebody else started: it is used, and never stopped. */
+  readonly server: ServerState | undefined;
 }
 
 export type Progress = (text: string | undefined) => void;
 
-interface Slot {
-  engine: Engine | undefined;
-  starting: Promise<Engine> | undefined;
-  /** Of every caller that waits for the current start. */
+interface Start {
+  promise: Promise<Engine>;
+  abort: AbortController;
+  /** Of every caller that waits for it; when the last one gives up, so does the start. */
   listeners: Set<Progress>;
 }
 
-const SLOT = Symbol.for("pi-ds4.engine.1");
-const PORT_ATTEMPTS = 3;
-const SILENCE_MS = 60_000;
-const POLL_MS = 100;
+interface Slot {
+  engine: Engine | undefined;
+  start: Start | undefined;
+  paths: StatePaths | undefined;
+  heart: NodeJS.Timeout | undefined;
+  warnings: Set<string>;
+}
+
+const SLOT = Symbol.for("pi-ds4.engine.2");
 
 function slot(): Slot {
   const holder = globalThis as unknown as Record<symbol, Slot | undefined>;
-  return (holder[SLOT] ??= { engine: undefined, starting: undefined, listeners: new Set() });
+  return (holder[SLOT] ??= { engine: undefined, start: undefined, paths: undefined, heart: undefined, warnings: new Set() });
 }
 
 export function currentEngine(): Engine | undefined {
   return slot().engine;
 }
 
+export function isStarting(): boolean {
+  return slot().start !== undefined;
+}
+
 export function engineUrl(engine: Engine): string {
   return `http://127.0.0.1:${engine.port}/v1`;
 }
 
-/** The running server, started if need be. Ending the wait through `signal` lets a start go on for the next request. */
+/** Sentences for the user that are no errors; each is given out once. */
+export function takeWarnings(): string[] {
+  const { warnings } = slot();
+  const all = [...warnings].filter((text) => text !== "");
+  warnings.clear();
+  return all;
+}
+
+/** From the first request on this pi has a lease; between sessions of one process its heartbeat pauses. */
+export function beginHeart(packageDir: string): void {
+  const state = slot();
+  const { paths } = state;
+  if (paths === undefined) return;
+  clearInterval(state.heart);
+  state.heart = startHeart(() => {
+    try {
+      renewLease(paths);
+      restoreWatchdog(paths, packageDir);
+    } catch {
+      // A full disk must not end pi; the lease counts as long as this process lives.
+    }
+  });
+}
+
+export function pauseHeart(): void {
+  clearInterval(slot().heart);
+}
+
+export function leave(): void {
+  const { paths } = slot();
+  pauseHeart();
+  if (paths !== undefined) dropLease(paths);
+}
+
+async function stillServes(engine: Engine, paths: StatePaths | undefined): Promise<boolean> {
+  if (engine.server === undefined || paths === undefined) return (await whoListens(engine.port)).kind === "ds4";
+  const now = readServer(paths);
+  return isServerRunning(engine.server) && now?.id === engine.server.id && now.state === "starting";
+}
+
+/** The running server, started if need be. What it throws is what the user reads. */
 export async function ensureEngine(
   settings: Settings,
   packageDir: string,
@@ -71,17 +107,47 @@ export async function ensureEngine(
 ): Promise<Engine> {
   signal?.throwIfAborted();
   const state = slot();
-  if (state.engine?.ready && state.engine.ended === undefined) return state.engine;
-  state.listeners.add(progress);
-  state.starting ??= start(settings, packageDir, state).finally(() => {
-    state.starting = undefined;
-  });
+  if (state.engine !== undefined && (await stillServes(state.engine, state.paths))) {
+    if (state.engine.server !== undefined && state.paths !== undefined) restoreWatchdog(state.paths, packageDir);
+    return state.engine;
+  }
+  state.engine = undefined;
+  const start = (state.start ??= begin(settings, packageDir, state));
+  start.listeners.add(progress);
   try {
-    return await abortable(state.starting, signal);
+    return await abortable(start.promise, signal);
   } finally {
-    state.listeners.delete(progress);
+    start.listeners.delete(progress);
+    if (start.listeners.size === 0) start.abort.abort();
     progress(undefined);
   }
+}
+
+function begin(settings: Settings, packageDir: string, state: Slot): Start {
+  const abort = new AbortController();
+  const listeners = new Set<Progress>();
+  const paths = statePaths(settings.stateDir);
+  const task = async () => {
+    makeStateDir(paths);
+    renewLease(paths);
+    state.paths = paths;
+    beginHeart(packageDir);
+    const run: Run = { settings, packageDir, paths, state, signal: abort.signal, tell: tellAll(listeners) };
+    state.engine = await findOrStart(run);
+    return state.engine;
+  };
+  const start: Start = { promise: task(), abort, listeners };
+  const done = () => {
+    if (state.start === start) state.start = undefined;
+  };
+  start.promise.then(done, done);
+  return start;
+}
+
+function tellAll(listeners: Set<Progress>): Tell {
+  return (text) => {
+    for (const listener of listeners) listener(text);
+  };
 }
 
 function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
@@ -93,118 +159,144 @@ function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Pro
   });
 }
 
-async function start(settings: Settings, packageDir: string, state: Slot): Promise<Engine> {
-  const tell = (text: string) => {
-    for (const listener of state.listeners) listener(text);
-  };
-  const binary = findServer(settings, packageDir, process.env["PATH"] ?? "");
-  const modelPath = findModel(settings, packageDir);
-  if (isNano(modelPath)) tell(`ds4: ${NANO_IS_A_TOY}`);
-  for (let attempt = 1; ; attempt++) {
-    const engine = launch(settings, packageDir, binary, modelPath, await freePort());
-    state.engine = engine;
+interface Run {
+  settings: Settings;
+  packageDir: string;
+  paths: StatePaths;
+  state: Slot;
+  signal: AbortSignal;
+  tell: Tell;
+}
+
+async function findOrStart(run: Run): Promise<Engine> {
+  const { paths, signal, settings } = run;
+  const waitingSince = Date.now();
+  for (;;) {
+    const lock = await acquireLock(paths.lock, signal, run.tell);
+    let leaving: ServerState;
     try {
-      await untilReady(engine, tell);
-      return engine;
+      const failure = sharedFailure(paths, settings, waitingSince);
+      if (failure !== undefined) throw failure;
+      const found = await useOrStart({ ...run, tell: tellBoth(run.tell, lock) });
+      if ("engine" in found) return found.engine;
+      leaving = found.leaving;
     } catch (error) {
-      await stop(engine, 0);
-      // Another program may have taken the port between our look and the server's bind.
-      const lostPort = error instanceof StartError && error.serverLines.some((line) => /already in use/i.test(line));
-      if (!lostPort || attempt === PORT_ATTEMPTS) throw error;
+      if (!signal.aborted) recordFailure(paths, settings, waitingSince, error);
+      throw error;
+    } finally {
+      lock.release();
     }
+    await untilGone(leaving, run.tell, signal);
   }
 }
 
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as net.AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
+function tellBoth(tell: Tell, lock: Lock): Tell {
+  let last = "";
+  return (text) => {
+    tell(text);
+    if (text !== last) lock.tell(text);
+    last = text;
+  };
 }
 
-function launch(settings: Settings, packageDir: string, binary: string, modelPath: string, port: number): Engine {
-  const log = openLog(settings.stateDir);
-  const args = ["-m", modelPath, "--ctx", String(settings.contextTokens), "--host", "127.0.0.1", "--port", String(port)];
-  let child: ChildProcess;
-  try {
-    child = spawn("/bin/sh", [path.join(packageDir, "extension", "guard.sh"), binary, ...args], {
-      cwd: settings.runtimeDir ?? settings.stateDir,
-      // Its own session: Ctrl-C in pi's terminal must not reach it before pi has decided what to do.
-      detached: true,
-      stdio: ["pipe", log.fd, log.fd],
-    });
-  } finally {
-    fs.closeSync(log.fd);
+/** With the lock held. `leaving`: a server that has to be gone first. */
+async function useOrStart(run: Run): Promise<{ engine: Engine } | { leaving: ServerState }> {
+  const { paths, settings, tell, signal } = run;
+  const server = readServer(paths);
+  if (isServerRunning(server)) {
+    if (server.state === "stopping") return { leaving: server };
+    const conflict = modelConflict(server, settings, run.packageDir);
+    if (conflict !== undefined) {
+      const others = otherLeases(paths).length;
+      if (others > 0) throw new StartError(conflictText(server, conflict, others));
+      beginStop(paths, server);
+      return { leaving: server };
+    }
+    restoreWatchdog(paths, run.packageDir);
+    await untilReady(paths, server, undefined, tell, signal);
+    warnOfContext(run, server);
+    return { engine: { port: server.port, model: server.model, server } };
   }
-  const engine: Engine = {
-    child, port, modelPath, logFile: logPath(settings.stateDir), logStart: log.start, ready: false, ended: undefined,
-  };
-  const end = (how: string) => {
-    engine.ended ??= how;
-    child.stdin?.destroy();
-  };
-  child.once("error", (error) => end(`before it began: ${error.message}`));
-  child.once("exit", (status, signal) => end(signal === null ? describeStatus(status ?? 0) : `by ${signal}`));
-  child.stdin?.on("error", () => undefined);
-  // Neither the process nor the pipe may keep a finished `pi -p` alive.
-  child.unref();
-  (child.stdin as net.Socket | null)?.unref();
-  return engine;
+  remove(paths.server);
+  return { engine: (await adopt(settings.port, tell, signal)) ?? (await startOwn(run)) };
 }
 
-/** guard.sh reports death by signal N as 128+N, as every shell does. */
-function describeStatus(status: number): string {
-  return status > 128 ? `by signal ${status - 128}` : `with status ${status}`;
+/** A model that was asked for by name, or any real one, is not the model that runs. */
+function modelConflict(server: ServerState, settings: Settings, packageDir: string): string | undefined {
+  if (settings.modelPath === undefined && settings.modelQuant !== "nano" && !isNano(server.model)) return undefined;
+  const wanted = findModel(settings, packageDir);
+  return wanted === server.model ? undefined : wanted;
 }
 
-async function untilReady(engine: Engine, tell: (text: string) => void): Promise<void> {
+function conflictText(server: ServerState, wanted: string, others: number): string {
+  const who = others === 1 ? "another pi uses it" : `${others} other pi processes use it`;
+  return (
+    `The running server has the model ${server.model}, this pi wants ${wanted}, and ${who}. ` +
+    "Close them and try again, or use the same model here."
+  );
+}
+
+function warnOfContext(run: Run, server: ServerState): void {
+  if (server.context >= run.settings.contextTokens) return;
+  run.state.warnings.add(
+    `The running server has a context of ${server.context} tokens, DS4_CONTEXT_KB asks for ${run.settings.contextTokens}: ` +
+      "/ds4 restart applies it.",
+  );
+}
+
+async function adopt(port: number, tell: Tell, signal: AbortSignal): Promise<Engine | undefined> {
+  for (;;) {
+    signal.throwIfAborted();
+    const found = await whoListens(port);
+    if (found.kind === "none") return undefined;
+    if (found.kind === "foreign") {
+      throw new StartError(
+        `Port ${port} on this machine is taken by something that is not a ds4-server (${found.detail}). ` +
+          "Stop that program, or set DS4_PORT to a free port.",
+      );
+    }
+    if (found.ready) return { port, model: undefined, server: undefined };
+    tell("ds4: a server that runs already is loading its model");
+    await sleep(200);
+  }
+}
+
+async function startOwn(run: Run): Promise<Engine> {
+  const { paths, settings, packageDir, tell, signal, state } = run;
+  const binary = findServer(settings, packageDir, process.env["PATH"] ?? "");
+  const model = findModel(settings, packageDir);
+  if (isNano(model)) tell(`ds4: ${NANO_IS_A_TOY}`);
+  const { args, warning } = await serverArgs(settings, binary, model, paths.kv);
+  if (warning !== undefined) state.warnings.add(warning);
+  signal.throwIfAborted();
   tell("ds4: starting the server");
-  let lastSign = Date.now();
-  while (engine.ended === undefined) {
-    const health = await probeHealth(engine.port);
-    if (engine.ended !== undefined) break;
-    if (health.state === "ready") {
-      engine.ready = true;
-      return;
-    }
-    if (health.state === "foreign") throw failure(engine, `Something else answers on port ${engine.port}: ${health.detail}.`);
-    if (health.state === "loading") {
-      lastSign = Date.now();
-      const percent = health.fraction === undefined ? "" : ` ${Math.floor(health.fraction * 100)} %`;
-      tell(`ds4: loading the model${percent}`);
-    } else if (Date.now() - lastSign > SILENCE_MS) {
-      throw failure(engine, `ds4-server runs but has not opened port ${engine.port} in ${SILENCE_MS / 1000} seconds.`);
-    }
-    await sleep(POLL_MS);
-  }
-  throw failure(engine, `ds4-server ended ${engine.ended} while starting.`);
-}
-
-function failure(engine: Engine, sentence: string): StartError {
-  return new StartError(sentence, lastLines(engine.logFile, engine.logStart, 8), engine.logFile);
-}
-
-/** Lets go of the process and waits up to `waitMs` for its end; guard.sh sees to the rest, also after we are gone. */
-async function stop(engine: Engine, waitMs: number): Promise<void> {
-  engine.ready = false;
-  if (engine.ended !== undefined) return;
-  engine.child.stdin?.destroy();
-  if (waitMs === 0) return;
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, waitMs);
-    engine.child.once("exit", () => {
-      // A timer left behind would keep a finished `pi -p` alive.
-      clearTimeout(timer);
-      resolve();
-    });
+  const { server, logStart } = await launch({
+    paths, packageDir, binary, args, model,
+    cwd: settings.runtimeDir ?? paths.dir,
+    port: settings.port,
+    context: settings.contextTokens,
   });
+  await untilReady(paths, server, logStart, tell, signal);
+  return { port: server.port, model: server.model, server };
 }
 
-export async function stopEngine(waitMs: number): Promise<void> {
-  const { engine } = slot();
-  if (engine !== undefined) await stop(engine, waitMs);
+/** Stops the shared server for good reason: the user said so. Gives what happened, as a sentence. */
+export async function stopServer(settings: Settings, signal: AbortSignal | undefined, tell: Tell): Promise<string> {
+  const paths = statePaths(settings.stateDir);
+  makeStateDir(paths);
+  const lock = await acquireLock(paths.lock, signal, tell);
+  let server: ServerState | undefined;
+  try {
+    server = readServer(paths);
+    if (!isServerRunning(server)) {
+      const adopted = slot().engine?.server === undefined && slot().engine !== undefined;
+      return adopted ? "The server was not started by pi, so pi does not stop it." : "No server is running.";
+    }
+    if (server.state !== "stopping") beginStop(paths, server);
+  } finally {
+    lock.release();
+  }
+  await untilGone(server, tell, signal);
+  slot().engine = undefined;
+  return "The server has ended.";
 }

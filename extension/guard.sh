@@ -3,8 +3,12 @@
 # The parent holds a pipe and never writes. When it closes the pipe, exits or is killed in any way, the read below
 # ends and the program is asked to stop, then forced. The exit status is the program's own.
 exec 3<&0 </dev/null
+program=
+asked=
+trap 'asked=1; [ -z "$program" ] || kill -TERM "$program" 2>/dev/null' TERM INT HUP
 "$@" 3<&- &
 program=$!
+[ -z "$asked" ] || kill -TERM "$program"
 (
     while read -r _; do :; done <&3
     kill -TERM "$program"
@@ -13,7 +17,6 @@ program=$!
 ) >/dev/null 2>&1 &
 watcher=$!
 exec 3<&-
-trap 'kill -TERM "$program" 2>/dev/null' TERM INT HUP
 while :; do
     wait "$program"
     status=$?

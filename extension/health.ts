@@ -1,5 +1,6 @@
 // Asks a server on the loopback interface how it is. Plain node:http: a proxy from the environment must not be used.
 import http from "node:http";
+import net from "node:net";
 import { MODEL_ID } from "./settings.ts";
 
 export type Health =
@@ -60,6 +61,39 @@ export function loadedFraction(body: unknown): number | undefined {
 export function listsModel(body: unknown): boolean {
   const data = field(body, "data");
   return Array.isArray(data) && data.some((model) => field(model, "id") === MODEL_ID);
+}
+
+export type Occupant = { kind: "none" } | { kind: "ds4"; ready: boolean } | { kind: "foreign"; detail: string };
+
+/** Who listens on the port. Only a server that lists our model is taken for a ds4-server, or one that says it loads. */
+export async function whoListens(port: number): Promise<Occupant> {
+  if (!(await accepts(port))) return { kind: "none" };
+  const models = await get(port, "/v1/models");
+  if (models?.status === 200 && listsModel(models.body)) return { kind: "ds4", ready: true };
+  const health = await get(port, "/health");
+  if (health?.status === 503 && field(health.body, "status") === "loading") return { kind: "ds4", ready: false };
+  if (models === undefined) return { kind: "foreign", detail: "it does not answer to HTTP" };
+  return { kind: "foreign", detail: `GET /v1/models answered ${models.status} without ${MODEL_ID}` };
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = net.connect({ host: "127.0.0.1", port });
+    const end = (answer: boolean) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once("connect", () => end(true));
+    socket.once("error", () => end(false));
+    socket.setTimeout(PROBE_MS, () => end(false));
+  });
+}
+
+/** GET /v1/status of a ds4-server, or undefined: other engines have none. */
+export async function readStatus(port: number): Promise<Record<string, unknown> | undefined> {
+  const reply = await get(port, "/v1/status");
+  if (reply?.status !== 200 || typeof reply.body !== "object" || reply.body === null) return undefined;
+  return reply.body as Record<string, unknown>;
 }
 
 /** Never throws. An engine without /health (404) counts as ready once /v1/models lists our model. */

@@ -4,7 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
-import { currentEngine, type Engine, engineUrl, ensureEngine, stopEngine } from "./engine.ts";
+import { beginHeart, currentEngine, type Engine, engineUrl, ensureEngine, isStarting, leave, pauseHeart, takeWarnings } from "./engine.ts";
 import { logPath } from "./log.ts";
 import { isNano, NANO_IS_A_TOY, NoModelError } from "./locate.ts";
 import { describeModel } from "./model.ts";
@@ -20,8 +20,6 @@ import {
 import { makeStream } from "./stream.ts";
 
 const PACKAGE_DIR = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
-/** pi waits this long for the server's end on quit; guard.sh finishes what takes longer. */
-const QUIT_WAIT_MS = 3000;
 
 function settingsNow(): Settings {
   return readSettings(process.env, os.homedir(), process.cwd());
@@ -40,11 +38,10 @@ function modelNow(): ReturnType<typeof describeModel> {
 
 function describeState(): string {
   const engine = currentEngine();
-  if (engine === undefined) return "ds4: no server yet; the first request starts it.";
-  if (engine.ended !== undefined) return `ds4: the server ended ${engine.ended}; the next request starts it again.`;
-  const state = engine.ready ? `serving at ${engineUrl(engine)}` : "starting";
-  const toy = isNano(engine.modelPath) ? `\n${NANO_IS_A_TOY}.` : "";
-  return `ds4: ${state}, model ${engine.modelPath}${toy}`;
+  if (engine === undefined) return isStarting() ? "ds4: starting" : "ds4: no server yet; the first request starts it.";
+  const toy = engine.model !== undefined && isNano(engine.model) ? `
+${NANO_IS_A_TOY}.` : "";
+  return `ds4: serving at ${engineUrl(engine)}, model ${engine.model ?? "of a server that somebody else started"}${toy}`;
 }
 
 /** Whether the user, asked once per pi, lets the toy stand in for the missing model. */
@@ -80,6 +77,7 @@ export default function (pi: ExtensionAPI): void {
     streamSimple: makeStream(async (signal) => {
       const settings = settingsNow();
       const engine = await start(settings, signal);
+      for (const warning of takeWarnings()) display?.warn(warning);
       return { baseUrl: engineUrl(engine), seed: settings.seed };
     }),
   });
@@ -87,12 +85,14 @@ export default function (pi: ExtensionAPI): void {
   pi.on("session_start", (_event, current) => {
     context = current;
     display = makeDisplay(current);
+    beginHeart(PACKAGE_DIR);
   });
 
-  pi.on("session_shutdown", async (event) => {
+  pi.on("session_shutdown", (event) => {
     display = undefined;
     context = undefined;
-    if (event.reason === "quit") await stopEngine(QUIT_WAIT_MS);
+    if (event.reason === "quit") leave();
+    else pauseHeart();
   });
 
   pi.registerCommand("ds4", {

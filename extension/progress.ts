@@ -3,6 +3,7 @@ import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 
 export interface Display {
   show(text: string | undefined): void;
+  warn(text: string): void;
 }
 
 /** Print and JSON mode own standard output, so only standard error is free. Percentages are thinned to steps of 10. */
@@ -19,6 +20,7 @@ export function makeErrorDisplay(write: (line: string) => void): Display {
       last = coarse;
       write(`${coarse}\n`);
     },
+    warn: (text) => write(`ds4: warning: ${text}\n`),
   };
 }
 
@@ -30,6 +32,13 @@ export function makeDisplay(context: ExtensionContext): Display {
         context.ui.setStatus("ds4", text);
       } catch {
         // The session was replaced meanwhile; its context is no longer valid and its status line is gone.
+      }
+    },
+    warn(text) {
+      try {
+        context.ui.notify(`ds4: ${text}`, "warning");
+      } catch {
+        // As above.
       }
     },
   };

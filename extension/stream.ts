@@ -10,9 +10,9 @@ import {
   streamSimpleOpenAICompletions,
   type TranscriptContext,
 } from "@earendil-works/pi-ai/compat";
-import { StartError } from "./engine.ts";
 import { loopbackFetch } from "./loopback.ts";
 import { withSeed } from "./settings.ts";
+import { StartError } from "./start-error.ts";
 
 export interface Target {
   baseUrl: string;
@@ -61,8 +61,8 @@ async function run(
 export function explain(error: unknown, looksTransient: (text: string) => boolean): string {
   const sentence = `ds4: ${error instanceof Error ? error.message : String(error)}`;
   if (!(error instanceof StartError)) return sentence;
-  const lines = error.serverLines.filter((line) => !looksTransient(line));
-  const said = lines.length > 0 ? `\nThe server's last lines:\n${lines.map((line) => `  ${line}`).join("\n")}` : "";
+  const lines = error.lines.filter((line) => !looksTransient(line));
+  const said = lines.length > 0 ? `\nThe ${error.speaker}'s last lines:\n${lines.map((line) => `  ${line}`).join("\n")}` : "";
   const where = error.logFile === undefined ? "" : `\nLog: ${error.logFile}`;
   return sentence + said + where;
 }

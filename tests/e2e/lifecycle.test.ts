@@ -66,7 +66,10 @@ describe("the server", () => {
   before(async () => {
     assert.equal((await sandbox.install()).status, 0);
   });
-  beforeEach(() => sandbox.clearRequests());
+  beforeEach(async () => {
+    await sandbox.allGone();
+    sandbox.clearRequests();
+  });
   after(() => sandbox.remove());
 
   async function allGone(): Promise<void> {

@@ -129,7 +129,7 @@ describe("pi with the package installed from a packed tarball", () => {
       const outcome = await sandbox.prompt("say hi");
       assert.equal(outcome.stdout.trim(), ANSWER, outcome.stderr);
     } finally {
-      sandbox.remove();
+      await sandbox.remove();
     }
   });
 });

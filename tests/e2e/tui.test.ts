@@ -72,9 +72,9 @@ describe("the terminal interface", { skip: hasTmux ? false : "tmux is not instal
     screen.start(sandbox, { MOCK_LOAD_MS: "2500" });
     await screen.shows(/\[Extensions\]/);
   });
-  after(() => {
+  after(async () => {
     screen.close();
-    sandbox.remove();
+    await sandbox.remove();
   });
 
   it("shows the model loading in the status line, then the answer", async () => {

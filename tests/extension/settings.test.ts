@@ -9,13 +9,46 @@ describe("readSettings", () => {
     assert.deepEqual(read({}), {
       modelPath: undefined,
       modelQuant: undefined,
+      modelRepo: "audreyt/CyberNeurova-DeepSeek-V4-Flash-abliterated-GGUF",
+      modelFile: "cyberneurova-DeepSeek-V4-Flash-abliterated-IQ2XXS-w2Q2K-AProjQ8-SExpQ8-OutQ8-chat-v2-imatrix-aligned.gguf",
+      modelHost: "https://huggingface.co",
+      ggufDir: "/home/ü s/.pi/ds4/support/gguf",
+      ignoreMemory: false,
       serverBinary: undefined,
       runtimeDir: undefined,
+      supportRepo: undefined,
+      supportBranch: undefined,
       stateDir: "/home/ü s/.pi/ds4",
+      port: 8000,
+      protocol: "openai",
       contextTokens: 100_000,
       maxOutputTokens: 384_000,
       seed: 42,
+      kvDiskSpaceMb: undefined,
+      steering: undefined,
+      mt: undefined,
     });
+  });
+
+  it("steers only with a file, a policy and a scale", () => {
+    const file = { DS4_DIR_STEERING_FILE: "v.f32" };
+    assert.deepEqual(read(file).steering, { file: "/work/v.f32", ffn: -0.75, attn: 0, policy: "final-answer" });
+    assert.deepEqual(read({ ...file, DS4_DIR_STEERING_ATTN: "-1.5", DS4_DIR_STEERING_POLICY: "decode" }).steering?.policy, "decoding");
+    assert.equal(read({ ...file, DS4_DIR_STEERING_FFN: "0" }).steering, undefined);
+    assert.equal(read({ ...file, DS4_DIR_STEERING_POLICY: "off" }).steering, undefined);
+    for (const [name, text] of [["FFN", "NaN"], ["ATTN", "101"], ["POLICY", "toString"]]) {
+      assert.throws(() => read({ [`DS4_DIR_STEERING_${name}`]: text as string }), SettingsError);
+    }
+  });
+
+  it("refuses ports, protocols and other words it does not know, and names the variable", () => {
+    for (const [name, text] of [["DS4_PORT", "0"], ["DS4_PORT", "65536"], ["DS4_PROTOCOL", "grpc"], ["DS4_MT", "yes"], ["DS4_MPP", "2"],
+      ["DS4_KV_DISK_SPACE_MB", "-1"], ["HF_ENDPOINT", "ftp://x"], ["DS4_MODEL_FILE", "../x"], ["DS4_IGNORE_MEMORY", "x"]]) {
+      assert.throws(() => read({ [name as string]: text as string }), (error) => error instanceof SettingsError && error.message.startsWith(`${name} must be`));
+    }
+    assert.equal(read({ DS4_MT: "on", DS4_MPP: "off" }).mt, "on");
+    assert.equal(read({ DS4_MPP: "off" }).mt, "off");
+    assert.equal(read({ HF_ENDPOINT: "http://127.0.0.1:9/" }).modelHost, "http://127.0.0.1:9");
   });
 
   it("takes empty and blank variables as unset", () => {

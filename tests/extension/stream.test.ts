@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, it } from "node:test";
-import { StartError } from "../../extension/engine.ts";
 import { loopbackFetch } from "../../extension/loopback.ts";
 import { makeErrorDisplay } from "../../extension/progress.ts";
+import { StartError } from "../../extension/start-error.ts";
 import { explain } from "../../extension/stream.ts";
 
 const transient = (text: string) => /503|timeout/.test(text);

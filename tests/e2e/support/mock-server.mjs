@@ -4,12 +4,18 @@
 //   MOCK_LOG_DIR    every request is written there as NNN.json {method, url, headers, body}; pid as pid.NNN
 //   MOCK_LOAD_MS    /health says "loading" for so long          MOCK_DELAY_MS   pause between pieces of an answer
 //   MOCK_SAY        lines written to standard error first       MOCK_EXIT       then exit with this status
+//   MOCK_IGNORE_TERM  only SIGKILL ends it                 MOCK_FLAGS      what --help lists beside the basic flags
 //   MOCK_CRASH_ONCE a file: if it does not exist, it is created and the process dies in the middle of an answer
 import fs from "node:fs";
 import http from "node:http";
 import path from "node:path";
 
 const env = process.env;
+if (process.argv.includes("--help")) {
+  // MOCK_FLAGS: what the engine claims to know beside what every one knows.
+  console.log(`-m --ctx --host --port ${env.MOCK_FLAGS ?? "--kv-disk-dir --kv-disk-space-mb"}`);
+  process.exit(0);
+}
 const options = new Map();
 for (let i = 2; i < process.argv.length; i += 2) options.set(process.argv[i], process.argv[i + 1]);
 const port = Number(options.get("--port"));
@@ -114,4 +120,4 @@ server.listen(port, options.get("--host"), () => {
     fs.writeFileSync(path.join(env.MOCK_LOG_DIR, `pid.${process.pid}`), "");
   }
 });
-process.on("SIGTERM", () => process.exit(0));
+process.on("SIGTERM", () => env.MOCK_IGNORE_TERM || process.exit(0));

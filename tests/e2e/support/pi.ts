@@ -15,6 +15,12 @@ export const MODEL_ARGS = ["--provider", "ds4", "--model", "deepseek-v4-flash"];
 
 const KEPT = ["PATH", "LANG", "LC_ALL", "TERM", "TMPDIR"];
 
+let sandboxes = 0;
+/** Below the range that systems hand out by themselves, and apart from those of test processes that run beside this one. */
+function nextPort(): number {
+  return 12_000 + ((process.pid * 16 + sandboxes++) % 20_000);
+}
+
 export interface RecordedRequest {
   pid: number;
   argv: string[];
@@ -56,6 +62,11 @@ export class Sandbox {
       PI_TELEMETRY: "0",
       PI_SKIP_VERSION_CHECK: "1",
       DS4_SERVER_BINARY: MOCK_SERVER,
+      DS4_PORT: String(nextPort()),
+      // The watchdog at the pace of a test.
+      DS4_WATCHDOG_TTL: "0",
+      DS4_WATCHDOG_POLL: "0",
+      DS4_WATCHDOG_TICK: "0.1",
       DS4_MODEL: modelPath,
       MOCK_LOG_DIR: this.requestsDir,
       ...extra,
@@ -122,14 +133,38 @@ export class Sandbox {
       .map((name) => Number(name.slice(4)));
   }
 
+  /** What ~/.pi/ds4/server.json says, if it is there. */
+  server(): Record<string, any> | undefined {
+    try {
+      return JSON.parse(fs.readFileSync(this.state("server.json"), "utf8")) as Record<string, any>;
+    } catch {
+      return undefined;
+    }
+  }
+
+  state(...names: string[]): string {
+    return path.join(this.home, ".pi", "ds4", ...names);
+  }
+
+  /** Ends when no mock server of this sandbox runs any more. */
+  async allGone(): Promise<void> {
+    await until("the server is gone", () => !this.serverPids().some(isAlive));
+  }
+
   clearRequests(): void {
     fs.rmSync(this.requestsDir, { recursive: true, force: true });
   }
 
-  /** Ends every pi that a failed test left behind, then removes all files. */
-  remove(): void {
+  /** Ends every pi that a failed test left behind. */
+  killPis(): void {
     for (const child of this.children) if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
-    fs.rmSync(this.home, { recursive: true, force: true });
+  }
+
+  async remove(): Promise<void> {
+    this.killPis();
+    // Servers and watchdogs end by themselves; until then they write here.
+    await this.allGone().catch(() => undefined);
+    fs.rmSync(this.home, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   }
 }
 

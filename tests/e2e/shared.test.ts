@@ -1,0 +1,214 @@
+// One server for all pi processes: who starts it, who keeps it, who stops it, whatever is killed in between.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import http from "node:http";
+import net from "node:net";
+import path from "node:path";
+import { after, before, beforeEach, describe, it } from "node:test";
+import { ended, isAlive, Sandbox, until } from "./support/pi.ts";
+import { RpcPi } from "./support/rpc.ts";
+
+const ANSWER = "Tool said: mock-42";
+
+describe("the shared server", () => {
+  const sandbox = new Sandbox();
+  before(async () => {
+    assert.equal((await sandbox.install()).status, 0);
+  });
+  beforeEach(async () => {
+    sandbox.killPis();
+    await sandbox.allGone();
+    sandbox.clearRequests();
+    fs.rmSync(sandbox.state(), { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+  });
+  after(() => sandbox.remove());
+
+  function watchdogs(): { watch: number; keeper: number } {
+    const watch = Number(fs.readFileSync(sandbox.state("watchdog"), "utf8").split("|")[0]);
+    const stat = fs.readFileSync(`/proc/${watch}/stat`, "latin1");
+    return { watch, keeper: Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]) };
+  }
+  function watchIsAlive(): boolean {
+    try {
+      return isAlive(watchdogs().watch);
+    } catch {
+      return false;
+    }
+  }
+
+  it("is one for three pi processes that start together, and stays when one is killed", async () => {
+    const pis = [1, 2, 3].map(() => new RpcPi(sandbox, ["--no-session"], { MOCK_LOAD_MS: "500" }));
+    assert.deepEqual(await Promise.all(pis.map((pi) => pi.prompt("hi"))), [[ANSWER], [ANSWER], [ANSWER]]);
+    assert.equal(sandbox.serverPids().length, 1);
+    assert.equal(fs.readdirSync(sandbox.state("clients")).length, 3);
+    const [first, second, third] = pis as [RpcPi, RpcPi, RpcPi];
+    const end = ended(first.child);
+    first.child.kill("SIGKILL");
+    await end;
+    assert.equal(await second.close(), 0);
+    await until("the dead lease is removed", () => fs.readdirSync(sandbox.state("clients")).length === 1);
+    assert.deepEqual(await third.prompt("still here?"), [ANSWER]);
+    assert.equal(sandbox.serverPids().length, 1);
+    assert.equal(await third.close(), 0);
+    await sandbox.allGone();
+    await until("server.json is removed", () => sandbox.server() === undefined);
+  });
+
+  it("stays for the time to live after the last pi, and serves the next", async () => {
+    const slow = { DS4_WATCHDOG_TTL: "5" };
+    await sandbox.prompt("hi", slow);
+    assert.ok(sandbox.serverPids().some(isAlive));
+    await sandbox.prompt("hi", slow);
+    assert.equal(sandbox.serverPids().length, 1);
+    const began = Date.now();
+    await sandbox.allGone();
+    assert.ok(Date.now() - began > 3000, "it waited");
+  });
+
+  it("is not stopped under a pi that is itself stopped", async () => {
+    const pi = new RpcPi(sandbox, ["--no-session"]);
+    await pi.prompt("hi");
+    const lease = sandbox.state("clients", `${pi.child.pid}.json`);
+    pi.child.kill("SIGSTOP");
+    const old = JSON.parse(fs.readFileSync(lease, "utf8")) as Record<string, unknown>;
+    fs.writeFileSync(lease, JSON.stringify({ ...old, heartbeat: 1 }, null, 2));
+    // The watch has looked again when it has removed another, dead lease.
+    const dead = sandbox.state("clients", "999999.json");
+    fs.writeFileSync(dead, JSON.stringify({ ...old, pid: 999999, heartbeat: 1 }, null, 2));
+    await until("the dead lease is removed", () => !fs.existsSync(dead) || sandbox.server() === undefined);
+    assert.ok(sandbox.serverPids().every(isAlive));
+    pi.child.kill("SIGCONT");
+    assert.deepEqual(await pi.prompt("hi"), [ANSWER]);
+    assert.equal(await pi.close(), 0);
+  });
+
+  it("is stopped although the pid of a lease belongs to another process now", async () => {
+    const pi = new RpcPi(sandbox, ["--no-session"]);
+    await pi.prompt("hi");
+    fs.writeFileSync(
+      sandbox.state("clients", `${process.pid}.json`),
+      JSON.stringify({ pid: process.pid, start: "t1", host: "elsewhere", heartbeat: 1 }, null, 2),
+    );
+    assert.equal(await pi.close(), 0);
+    await sandbox.allGone();
+  });
+
+  it("gets a new watch when the watch is killed, when its keeper is, and when both are", async () => {
+    const pi = new RpcPi(sandbox, ["--no-session"]);
+    await pi.prompt("hi");
+    await until("a watch", watchIsAlive);
+    const first = watchdogs();
+    process.kill(first.watch, "SIGKILL");
+    await until("the keeper starts another watch", () => watchIsAlive() && watchdogs().watch !== first.watch);
+    const second = watchdogs();
+    process.kill(second.keeper, "SIGKILL");
+    await until("the watch starts another keeper", () => watchIsAlive() && watchdogs().watch !== second.watch);
+    const third = watchdogs();
+    process.kill(third.keeper, "SIGKILL");
+    process.kill(third.watch, "SIGKILL");
+    await until("no watch", () => !watchIsAlive());
+    assert.deepEqual(await pi.prompt("again"), [ANSWER]);
+    await until("pi starts another", watchIsAlive);
+    const end = ended(pi.child);
+    pi.child.kill("SIGKILL");
+    await end;
+    await sandbox.allGone();
+  });
+
+  it("is stopped when pi and its watch are killed at the same time", async () => {
+    const pi = new RpcPi(sandbox, ["--no-session"]);
+    await pi.prompt("hi");
+    await until("a watch", watchIsAlive);
+    process.kill(watchdogs().watch, "SIGKILL");
+    pi.child.kill("SIGKILL");
+    await sandbox.allGone();
+  });
+
+  it("is killed when it does not end within the grace time; a new pi waits for that and starts another", async () => {
+    const stubborn = { MOCK_IGNORE_TERM: "1", DS4_WATCHDOG_GRACE: "5" };
+    await sandbox.prompt("hi", stubborn);
+    await until("the stop has begun", () => sandbox.server()?.["state"] === "stopping");
+    const outcome = await sandbox.prompt("hi");
+    assert.equal(outcome.stdout.trim(), ANSWER, outcome.stderr);
+    assert.match(outcome.stderr, /waiting for the previous server to end/);
+    assert.equal(sandbox.serverPids().length, 2);
+  });
+
+  it("is started although a dead pi left its lock behind", async () => {
+    fs.mkdirSync(sandbox.state("lock"), { recursive: true });
+    fs.symlinkSync(`999999|t1|${(await import("node:os")).hostname()}|1`, sandbox.state("lock", "owner"));
+    const outcome = await sandbox.prompt("hi");
+    assert.equal(outcome.stdout.trim(), ANSWER, outcome.stderr);
+  });
+
+  it("is not started where another program has the port, which is left alone", async () => {
+    const answering = http.createServer((_request, response) => response.end("{}"));
+    const silent = net.createServer((socket) => socket.on("error", () => undefined).destroy());
+    for (const foreign of [answering, silent]) {
+      await new Promise<void>((resolve) => foreign.listen(Number(sandbox.env["DS4_PORT"]), "127.0.0.1", resolve));
+      const outcome = await sandbox.prompt("hi");
+      assert.equal(outcome.status, 1);
+      assert.match(outcome.stderr, /Port \d+ on this machine is taken by something that is not a ds4-server .*DS4_PORT/);
+      assert.ok(foreign.listening);
+      await new Promise((resolve) => foreign.close(resolve));
+    }
+    assert.deepEqual(sandbox.serverPids(), []);
+  });
+
+  it("is adopted when somebody else started it, and left running", async () => {
+    const { spawn } = await import("node:child_process");
+    const args = ["-m", sandbox.env["DS4_MODEL"] ?? "", "--host", "127.0.0.1", "--port", sandbox.env["DS4_PORT"] ?? ""];
+    const own = spawn(process.execPath, [sandbox.env["DS4_SERVER_BINARY"] ?? "", ...args], { env: sandbox.env, stdio: "ignore" });
+    try {
+      await until("it listens", () => sandbox.serverPids().length === 1);
+      const outcome = await sandbox.prompt("hi");
+      assert.equal(outcome.stdout.trim(), ANSWER, outcome.stderr);
+      assert.equal(sandbox.serverPids().length, 1);
+      assert.equal(sandbox.server(), undefined);
+      assert.equal(own.exitCode, null);
+    } finally {
+      own.kill("SIGKILL");
+    }
+  });
+
+  it("is not given to a pi that wants another model while others use it, and replaced when none does", async () => {
+    const other = path.join(sandbox.home, "other.gguf");
+    fs.writeFileSync(other, "GGUF");
+    const pi = new RpcPi(sandbox, ["--no-session"]);
+    await pi.prompt("hi");
+    const refused = await sandbox.prompt("hi", { DS4_MODEL: other });
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, /running server has the model .*model\.gguf, this pi wants .*other\.gguf, and another pi uses it/);
+    assert.deepEqual(await pi.prompt("hi"), [ANSWER]);
+    assert.equal(await pi.close(), 0);
+    const slow = { DS4_WATCHDOG_TTL: "60" };
+    await sandbox.allGone();
+    await sandbox.prompt("hi", slow);
+    const outcome = await sandbox.prompt("hi", { DS4_MODEL: other });
+    assert.equal(outcome.stdout.trim(), ANSWER, outcome.stderr);
+    assert.equal(sandbox.serverPids().filter(isAlive).length <= 1, true);
+    const argv = sandbox.requests().at(-1)?.argv ?? [];
+    assert.equal(argv[argv.indexOf("-m") + 1], other);
+  });
+
+  it("is not started in a HOME that cannot be written, with a way out", async () => {
+    // Not even root may write there.
+    const readOnly = { HOME: "/sys", PI_CODING_AGENT_DIR: path.join(sandbox.home, ".pi", "agent") };
+    const outcome = await sandbox.prompt("hi", readOnly);
+    assert.equal(outcome.status, 1);
+    assert.match(outcome.stderr, /Cannot write to \/sys\/\.pi\/ds4 \(E[A-Z]+\).*DS4_STATE_DIR/);
+    const elsewhere = await sandbox.prompt("hi", { ...readOnly, DS4_STATE_DIR: path.join(sandbox.home, "other state") });
+    assert.equal(elsewhere.stdout.trim(), ANSWER, elsewhere.stderr);
+  });
+
+  it("runs without flags that the engine lacks, and says so once", async () => {
+    const outcome = await sandbox.prompt("hi", { MOCK_FLAGS: "--kv-disk-dir", DS4_MT: "on" });
+    assert.equal(outcome.stdout.trim(), ANSWER, outcome.stderr);
+    assert.equal(outcome.stderr.match(/warning: .*does not know --kv-disk-dir, --kv-disk-space-mb, --mt/g)?.length, 1, outcome.stderr);
+    await sandbox.allGone();
+    sandbox.clearRequests();
+    await sandbox.prompt("hi", { DS4_KV_DISK_SPACE_MB: "123" });
+    const argv = sandbox.requests()[0]?.argv ?? [];
+    assert.deepEqual(argv.slice(argv.indexOf("--kv-disk-dir")), ["--kv-disk-dir", sandbox.state("kv"), "--kv-disk-space-mb", "123"]);
+  });
+});
