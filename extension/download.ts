@@ -3,11 +3,23 @@ import { spawn } from "node:child_process";
 import path from "node:path";
 import { plainText } from "./log.ts";
 import type { Tell } from "./launch.ts";
+import { findModel, NoModelError } from "./locate.ts";
 import type { Settings } from "./settings.ts";
 import { StartError } from "./start-error.ts";
 
 /** The model does not fit on this machine: the toy could stand in. */
-export class NoRoomError extends StartError {}
+export class NoRoomError extends NoModelError {}
+
+/** The model file, fetched if it is not here. Offline only a mirror on this machine is asked. */
+export async function provideModel(settings: Settings, packageDir: string, tell: Tell, signal: AbortSignal): Promise<string> {
+  try {
+    return findModel(settings, packageDir);
+  } catch (error) {
+    if (!(error instanceof NoModelError) || settings.offline) throw error;
+    await downloadModel(settings, packageDir, tell, signal);
+    return path.join(settings.ggufDir, settings.modelFile);
+  }
+}
 
 const NO_ROOM_STATUS = 3;
 
@@ -72,8 +84,8 @@ export function downloadModel(settings: Settings, packageDir: string, tell: Tell
     HF_ENDPOINT: settings.modelHost,
     DS4_IGNORE_MEMORY: settings.ignoreMemory ? "1" : "0",
   };
-  const child = spawn("/bin/sh", [script("guard.sh"), "/bin/sh", script("download_model.sh"), "q2", "--json-progress"], {
-    env, stdio: ["pipe", "pipe", "pipe"],
+  const child = spawn("/bin/sh", [script("guard.sh"), "--group", "/bin/sh", script("download_model.sh"), "q2", "--json-progress"], {
+    env, detached: true, stdio: ["pipe", "pipe", "pipe"],
   });
   child.stdin.on("error", () => undefined);
   const stop = () => child.stdin.end();
@@ -94,7 +106,7 @@ export function downloadModel(settings: Settings, packageDir: string, tell: Tell
       if (signal.aborted) return reject(signal.reason as Error);
       if (status === 0) return resolve();
       const sentence = `The model could not be fetched: ${said.at(-1) ?? `download_model.sh ended with status ${status}`}`;
-      reject(new (status === NO_ROOM_STATUS ? NoRoomError : StartError)(sentence, [], undefined, "download"));
+      reject(status === NO_ROOM_STATUS ? new NoRoomError(sentence) : new StartError(sentence, [], undefined, "download"));
     });
   });
 }

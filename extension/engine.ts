@@ -3,10 +3,12 @@
 // What belongs to this process is kept under a registered symbol of the global object: pi evaluates extensions again on
 // /reload. The rest is files: lease.ts, lock.ts, server-state.ts say which.
 import { setTimeout as sleep } from "node:timers/promises";
+import { provideServer } from "./build.ts";
+import { provideModel } from "./download.ts";
 import { whoListens } from "./health.ts";
 import { beginStop, launch, restoreWatchdog, type Tell, untilGone, untilReady } from "./launch.ts";
 import { dropLease, otherLeases, renewLease, startHeart } from "./lease.ts";
-import { findModel, findServer, isNano, NANO_IS_A_TOY } from "./locate.ts";
+import { findModel, isNano, NANO_IS_A_TOY } from "./locate.ts";
 import { acquireLock, type Lock } from "./lock.ts";
 import { serverArgs } from "./server-args.ts";
 import { isServerRunning, readServer, type ServerState } from "./server-state.ts";
@@ -263,16 +265,18 @@ async function adopt(port: number, tell: Tell, signal: AbortSignal): Promise<Eng
 
 async function startOwn(run: Run): Promise<Engine> {
   const { paths, settings, packageDir, tell, signal, state } = run;
-  const binary = findServer(settings, packageDir, process.env["PATH"] ?? "");
-  const model = findModel(settings, packageDir);
+  // Building comes before the download: a compiler that is missing shows before 87 GB are here.
+  const warn = (text: string) => void state.warnings.add(text);
+  const { binary, cwd } = await provideServer({ settings, packageDir, paths, tell, signal, warn });
+  const model = await provideModel(settings, packageDir, tell, signal);
   if (isNano(model)) tell(`ds4: ${NANO_IS_A_TOY}`);
   const { args, warning } = await serverArgs(settings, binary, model, paths.kv);
-  if (warning !== undefined) state.warnings.add(warning);
+  if (warning !== undefined) warn(warning);
   signal.throwIfAborted();
   tell("ds4: starting the server");
   const { server, logStart } = await launch({
     paths, packageDir, binary, args, model,
-    cwd: settings.runtimeDir ?? paths.dir,
+    cwd,
     port: settings.port,
     context: settings.contextTokens,
   });

@@ -7,12 +7,12 @@ export class NotFoundError extends Error {}
 /** Neither a model was named nor one found where models lie: the toy could stand in. */
 export class NoModelError extends NotFoundError {}
 
-const SERVER = "ds4-server";
+export const SERVER = "ds4-server";
 const MODEL_FILE = "ds4flash.gguf";
 const NANO_FILE = path.join("models", "nano", "ds4-nano.gguf");
 export const NANO_IS_A_TOY = "ds4-nano is a toy of 13 million parameters: it shows how things work, not what V4 Flash can do";
 
-function isExecutableFile(file: string): boolean {
+export function isExecutableFile(file: string): boolean {
   try {
     fs.accessSync(file, fs.constants.X_OK);
     return fs.statSync(file).isFile();
@@ -34,28 +34,15 @@ function whatIsWrong(file: string): string {
   return isFile(file) ? "which is not executable" : "which is not a file";
 }
 
-function inCheckout(dir: string): string[] {
+export function inCheckout(dir: string): string[] {
   return [path.join(dir, SERVER), path.join(dir, "build", "release", "bin", SERVER)];
 }
 
-/** `packageDir` is this package's own root, `pathVariable` the PATH to search last. */
-export function findServer(settings: Settings, packageDir: string, pathVariable: string): string {
-  if (settings.serverBinary !== undefined) {
-    if (isExecutableFile(settings.serverBinary)) return settings.serverBinary;
-    throw new NotFoundError(
-      `DS4_SERVER_BINARY names ${settings.serverBinary}, ${whatIsWrong(settings.serverBinary)}.`,
-    );
-  }
-  const checkouts = settings.runtimeDir === undefined ? [packageDir] : [settings.runtimeDir];
-  const candidates = checkouts.flatMap(inCheckout);
-  const onPath = pathVariable.split(path.delimiter).filter((dir) => path.isAbsolute(dir));
-  for (const file of [...candidates, ...onPath.map((dir) => path.join(dir, SERVER))]) {
-    if (isExecutableFile(file)) return file;
-  }
-  throw new NotFoundError(
-    `No ${SERVER} found. Looked for ${candidates.join(", ")} and on PATH. ` +
-      `Build it with \`make ds4-server\` in ${checkouts[0]}, or set DS4_SERVER_BINARY.`,
-  );
+/** The program that DS4_SERVER_BINARY names; undefined where it names none. */
+export function namedServer(settings: Settings): string | undefined {
+  const { serverBinary } = settings;
+  if (serverBinary === undefined || isExecutableFile(serverBinary)) return serverBinary;
+  throw new NotFoundError(`DS4_SERVER_BINARY names ${serverBinary}, ${whatIsWrong(serverBinary)}.`);
 }
 
 export function isNano(modelPath: string): boolean {
@@ -77,9 +64,10 @@ export function findModel(settings: Settings, packageDir: string): string {
   }
   const candidates = [
     ...(settings.runtimeDir === undefined ? [] : [path.join(settings.runtimeDir, MODEL_FILE)]),
-    path.join(settings.stateDir, "support", MODEL_FILE),
+    path.join(settings.ggufDir, "..", MODEL_FILE),
+    path.join(settings.ggufDir, settings.modelFile),
   ];
-  for (const file of candidates) if (isFile(file)) return file;
+  for (const file of new Set(candidates)) if (isFile(file)) return file;
   throw new NoModelError(
     `No model found. Looked for ${candidates.join(", ")}. Set DS4_MODEL to a GGUF file of DeepSeek V4 Flash, ` +
       "or try the toy that comes with this package: DS4_MODEL_QUANT=nano.",

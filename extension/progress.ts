@@ -6,7 +6,8 @@ export interface Display {
   warn(text: string): void;
 }
 
-/** Print and JSON mode own standard output, so only standard error is free. Percentages are thinned to steps of 10. */
+/** Print and JSON mode own standard output, so only standard error is free. Of lines that differ only
+ * in their numbers one in every ten percent is written. */
 export function makeErrorDisplay(write: (line: string) => void): Display {
   let last = "";
   return {
@@ -16,9 +17,10 @@ export function makeErrorDisplay(write: (line: string) => void): Display {
         return;
       }
       const coarse = text.replace(/(\d+) %/, (_, percent: string) => `${Math.floor(Number(percent) / 10) * 10} %`);
-      if (coarse === last) return;
-      last = coarse;
-      write(`${coarse}\n`);
+      const key = coarse.replace(/ % .*/, " %");
+      if (key === last) return;
+      last = key;
+      write(`${key === coarse ? coarse : text}\n`);
     },
     warn: (text) => write(`ds4: warning: ${text}\n`),
   };

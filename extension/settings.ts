@@ -34,6 +34,8 @@ export interface Settings {
   /** Where the model is fetched from, without a slash at the end. */
   modelHost: string;
   ggufDir: string;
+  /** PI_OFFLINE: nothing is fetched, except from this machine. */
+  offline: boolean;
   ignoreMemory: boolean;
   /** DS4_SERVER_BINARY: the server program. */
   serverBinary: string | undefined;
@@ -144,12 +146,14 @@ function modelFile(env: Environment): string {
 export function readSettings(env: Environment, home: string, cwd: string): Settings {
   const seed = positiveInteger(env, "DS4_REPRODUCIBLE_SEED", DEFAULT_SEED);
   const stateDir = pathValue(env, "DS4_STATE_DIR", home, cwd) ?? path.join(home, ".pi", "ds4");
+  const modelHost = host(env);
   return {
     modelPath: pathValue(env, "DS4_MODEL", home, cwd),
     modelQuant: oneOf(env, "DS4_MODEL_QUANT", ["q2", "nano"]),
     modelRepo: value(env, "DS4_MODEL_REPO") ?? DEFAULT_MODEL_REPO,
     modelFile: modelFile(env),
-    modelHost: host(env),
+    modelHost,
+    offline: value(env, "PI_OFFLINE") !== undefined && !/^https?:\/\/(127\.0\.0\.1|localhost)[:/]/.test(`${modelHost}/`),
     ggufDir: pathValue(env, "DS4_GGUF_DIR", home, cwd) ?? path.join(stateDir, "support", "gguf"),
     ignoreMemory: enabled(env, "DS4_IGNORE_MEMORY", false),
     serverBinary: pathValue(env, "DS4_SERVER_BINARY", home, cwd),

@@ -56,15 +56,23 @@ async function run(
   }
 }
 
-/** The text the user sees. pi retries an error whose text looks transient ("timeout", a status such as 503); a start
- * that failed would fail again, so server lines that look so are left to the log file. */
+const WORD_JOINER = "\u2060";
+
+/** Leaves a text looking the same, but no longer like a transient failure: invisible marks between its characters. */
+function disarm(text: string, looksTransient: (text: string) => boolean): string {
+  if (!looksTransient(text)) return text;
+  const numbers = text.replace(/\d(?=\d)/g, `$&${WORD_JOINER}`);
+  return looksTransient(numbers) ? text.replace(/[A-Za-z0-9](?=[A-Za-z0-9])/g, `$&${WORD_JOINER}`) : numbers;
+}
+
+/** The text the user sees. pi retries an error whose text looks transient ("timeout", a status such as 503); a start that
+ * failed would fail again, and pi would build or download four times. */
 export function explain(error: unknown, looksTransient: (text: string) => boolean): string {
   const sentence = `ds4: ${error instanceof Error ? error.message : String(error)}`;
-  if (!(error instanceof StartError)) return sentence;
-  const lines = error.lines.filter((line) => !looksTransient(line));
-  const said = lines.length > 0 ? `\nThe ${error.speaker}'s last lines:\n${lines.map((line) => `  ${line}`).join("\n")}` : "";
+  if (!(error instanceof StartError)) return disarm(sentence, looksTransient);
+  const said = error.lines.length > 0 ? `\nThe ${error.speaker}'s last lines:\n${error.lines.map((line) => `  ${line}`).join("\n")}` : "";
   const where = error.logFile === undefined ? "" : `\nLog: ${error.logFile}`;
-  return sentence + said + where;
+  return disarm(sentence + said, looksTransient) + where;
 }
 
 function failedMessage(model: Model<Api>, stopReason: "aborted" | "error", errorMessage: string): AssistantMessage {

@@ -58,6 +58,7 @@ describe("a start that fails", () => {
   it("is not repeated because the server's lines look like a transient failure", async () => {
     const said = await failsAtOnce({ MOCK_EXIT: "1", MOCK_SAY: "plain reason\ntimeout, error 503" }, /ended with status 1/);
     assert.ok(said.includes("plain reason"));
+    assert.match(said.replaceAll("\u2060", ""), /timeout, error 503/);
   });
 });
 

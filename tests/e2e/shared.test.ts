@@ -5,7 +5,7 @@ import http from "node:http";
 import net from "node:net";
 import path from "node:path";
 import { after, before, beforeEach, describe, it } from "node:test";
-import { ended, isAlive, Sandbox, until } from "./support/pi.ts";
+import { collect, ended, isAlive, Sandbox, until } from "./support/pi.ts";
 import { RpcPi } from "./support/rpc.ts";
 
 const ANSWER = "Tool said: mock-42";
@@ -124,15 +124,66 @@ describe("the shared server", () => {
     await sandbox.allGone();
   });
 
-  it("is killed when it does not end within the grace time; a new pi waits for that and starts another", async () => {
-    const stubborn = { MOCK_IGNORE_TERM: "1", DS4_WATCHDOG_GRACE: "5" };
-    await sandbox.prompt("hi", stubborn);
+  it("is killed when it does not end within the grace time", async () => {
+    await sandbox.prompt("hi", { MOCK_IGNORE_TERM: "1", DS4_WATCHDOG_GRACE: "1" });
+    await sandbox.allGone();
+    assert.match(fs.readFileSync(sandbox.state("log"), "utf8"), /did not end in 1 seconds; killing it/);
+  });
+
+  it("is awaited while it ends by a new pi, which starts another", async () => {
+    await sandbox.prompt("hi", { MOCK_IGNORE_TERM: "1" });
     await until("the stop has begun", () => sandbox.server()?.["state"] === "stopping");
-    const outcome = await sandbox.prompt("hi");
-    assert.equal(outcome.stdout.trim(), ANSWER, outcome.stderr);
-    assert.match(outcome.stderr, /waiting for the previous server to end/);
+    const pi = sandbox.spawnPrompt("hi");
+    const output = collect(pi);
+    const end = ended(pi);
+    await until("pi waits", () => output.stderr().includes("waiting for the previous server to end"));
+    for (const pid of sandbox.serverPids()) process.kill(pid, "SIGKILL");
+    await end;
+    assert.equal(output.stdout().trim(), ANSWER, output.stderr());
     assert.equal(sandbox.serverPids().length, 2);
   });
+
+  it("is built once for three pi processes that start in the same second", async () => {
+    const engine = makeEngine("sleep 1; echo x >>builds; cp main ds4-server");
+    const env = { DS4_SERVER_BINARY: undefined, DS4_RUNTIME_DIR: engine };
+    const outcomes = await Promise.all([1, 2, 3].map(() => sandbox.prompt("hi", env)));
+    assert.deepEqual(outcomes.map((outcome) => outcome.stdout.trim()), [ANSWER, ANSWER, ANSWER], outcomes.map((o) => o.stderr).join("\n"));
+    assert.equal(fs.readFileSync(path.join(engine, "builds"), "utf8"), "x\n");
+    assert.equal(sandbox.serverPids().length, 1);
+  });
+
+  it("whose build fails for three pi processes fails once, and all say why", async () => {
+    const engine = makeEngine("sleep 2; echo x >>builds; echo 'x.c:1: error: no such thing 503' >&2; false");
+    const env = { DS4_SERVER_BINARY: undefined, DS4_RUNTIME_DIR: engine };
+    const outcomes = await Promise.all([1, 2, 3].map(() => sandbox.prompt("hi", env)));
+    for (const outcome of outcomes) {
+      assert.equal(outcome.status, 1);
+      assert.equal(outcome.stderr.match(/could not be built/g)?.length, 1, outcome.stderr);
+      assert.match(outcome.stderr.replaceAll("\u2060", ""), /x\.c:1: error: no such thing 503/);
+    }
+    assert.ok(fs.readFileSync(path.join(engine, "builds"), "utf8").length <= 4, "not by each of them");
+  });
+
+  it("has its build cancelled when pi aborts, and a later prompt builds", async () => {
+    const engine = makeEngine("echo x >>builds; [ -e fast ] || sleep 60; cp main ds4-server");
+    const pi = new RpcPi(sandbox, ["--no-session"], { DS4_SERVER_BINARY: undefined, DS4_RUNTIME_DIR: engine });
+    const settled = pi.next("agent_settled", (r) => r.type === "agent_settled");
+    await pi.call({ type: "prompt", message: "hi" });
+    await until("the build", () => fs.existsSync(path.join(engine, "builds")));
+    await pi.call({ type: "abort" });
+    await settled;
+    fs.writeFileSync(path.join(engine, "fast"), "");
+    assert.deepEqual(await pi.prompt("again"), [ANSWER]);
+    assert.equal(await pi.close(), 0);
+  });
+
+  /** A checkout whose `make ds4-server` runs this shell line; `main` is the mock server. */
+  function makeEngine(line: string): string {
+    const engine = fs.mkdtempSync(path.join(sandbox.home, "engine "));
+    fs.copyFileSync(sandbox.env["DS4_SERVER_BINARY"] as string, path.join(engine, "main"));
+    fs.writeFileSync(path.join(engine, "Makefile"), `ds4-server:\n\t@${line}\n`);
+    return engine;
+  }
 
   it("is started although a dead pi left its lock behind", async () => {
     fs.mkdirSync(sandbox.state("lock"), { recursive: true });

@@ -3,7 +3,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { after, describe, it } from "node:test";
-import { findModel, findServer, isNano, NoModelError, NotFoundError } from "../../extension/locate.ts";
+import { findModel, isNano, namedServer, NoModelError, NotFoundError } from "../../extension/locate.ts";
 import { readSettings } from "../../extension/settings.ts";
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), "ds4 locate-"));
@@ -18,39 +18,19 @@ function put(name: string, mode = 0o755): string {
 const dir = (name: string) => path.join(root, name);
 const settings = (env: Record<string, string>, home = "home") => readSettings(env, dir(home), root);
 
-describe("findServer", () => {
+describe("namedServer", () => {
   const named = put("named/server");
-  const built = put("package/build/release/bin/ds4-server");
-  const checkout = put("checkout/ds4-server");
-  const onPath = put("path/ds4-server");
   put("broken/ds4-server", 0o644);
 
-  it("takes the binary that is named, whatever else is there", () => {
-    const env = { DS4_SERVER_BINARY: named, DS4_RUNTIME_DIR: dir("checkout") };
-    assert.equal(findServer(settings(env), dir("package"), dir("path")), named);
+  it("takes the binary that is named, and none where none is", () => {
+    assert.equal(namedServer(settings({ DS4_SERVER_BINARY: named })), named);
+    assert.equal(namedServer(settings({})), undefined);
   });
-  it("prefers the runtime directory, then its own build, then PATH", () => {
-    assert.equal(findServer(settings({ DS4_RUNTIME_DIR: dir("checkout") }), dir("package"), dir("path")), checkout);
-    assert.equal(findServer(settings({}), dir("package"), dir("path")), built);
-    assert.equal(findServer(settings({}), dir("empty"), `relative:${dir("path")}`), onPath);
-  });
-  it("passes over files that are not executable, and directories", () => {
-    fs.mkdirSync(dir("folder/ds4-server"), { recursive: true });
-    assert.equal(findServer(settings({}), dir("broken"), `${dir("folder")}:${dir("path")}`), onPath);
-  });
-  it("says what is wrong with a named binary", () => {
-    const find = (file: string) => () => findServer(settings({ DS4_SERVER_BINARY: file }), dir("package"), "");
-    assert.throws(find(dir("nothing")), /does not exist/);
+  it("says what is wrong with it", () => {
+    const find = (file: string) => () => namedServer(settings({ DS4_SERVER_BINARY: file }));
+    assert.throws(find(dir("nothing")), (error) => error instanceof NotFoundError && /does not exist/.test(error.message));
     assert.throws(find(dir("named")), /is not a file/);
     assert.throws(find(dir("broken/ds4-server")), /is not executable/);
-  });
-  it("says where it looked and what to do", () => {
-    assert.throws(() => findServer(settings({}), dir("empty"), ""), (error: Error) => {
-      assert.ok(error instanceof NotFoundError);
-      assert.match(error.message, /make ds4-server/);
-      assert.ok(error.message.includes(dir("empty/ds4-server")));
-      return true;
-    });
   });
 });
 

@@ -13,6 +13,7 @@ describe("readSettings", () => {
       modelFile: "cyberneurova-DeepSeek-V4-Flash-abliterated-IQ2XXS-w2Q2K-AProjQ8-SExpQ8-OutQ8-chat-v2-imatrix-aligned.gguf",
       modelHost: "https://huggingface.co",
       ggufDir: "/home/ü s/.pi/ds4/support/gguf",
+      offline: false,
       ignoreMemory: false,
       serverBinary: undefined,
       runtimeDir: undefined,

@@ -14,9 +14,13 @@ describe("explain", () => {
     assert.equal(explain(new Error("No model found."), transient), "ds4: No model found.");
     assert.equal(explain("odd", transient), "ds4: odd");
   });
-  it("adds the server's lines and the log, without lines that pi would take for a transient failure", () => {
+  it("adds the server's lines and the log, which pi must not take for a transient failure", () => {
     const error = new StartError("It ended.", ["reason", "timeout after 503", "more"], "/x/log");
-    assert.equal(explain(error, transient), "ds4: It ended.\nThe server's last lines:\n  reason\n  more\nLog: /x/log");
+    const text = explain(error, transient);
+    assert.ok(!transient(text));
+    assert.equal(text.replaceAll("\u2060", ""), "ds4: It ended.\nThe server's last lines:\n  reason\n  timeout after 503\n  more\nLog: /x/log");
+    assert.equal(explain(new Error("503 GB"), transient).replaceAll("\u2060", ""), "ds4: 503 GB");
+    assert.equal(explain(new StartError("x", ["y"], "/l", "build"), transient), "ds4: x\nThe build's last lines:\n  y\nLog: /l");
   });
 });
 
