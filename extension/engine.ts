@@ -39,13 +39,14 @@ interface Slot {
   paths: StatePaths | undefined;
   heart: NodeJS.Timeout | undefined;
   warnings: Set<string>;
+  steer: number | undefined;
 }
 
 const SLOT = Symbol.for("pi-ds4.engine.2");
 
 function slot(): Slot {
   const holder = globalThis as unknown as Record<symbol, Slot | undefined>;
-  return (holder[SLOT] ??= { engine: undefined, start: undefined, paths: undefined, heart: undefined, warnings: new Set() });
+  return (holder[SLOT] ??= { engine: undefined, start: undefined, paths: undefined, heart: undefined, warnings: new Set(), steer: undefined });
 }
 
 export function currentEngine(): Engine | undefined {
@@ -56,8 +57,14 @@ export function isStarting(): boolean {
   return slot().start !== undefined;
 }
 
-export function engineUrl(engine: Engine): string {
-  return `http://127.0.0.1:${engine.port}/v1`;
+export function engineOrigin(port: number): string {
+  return `http://127.0.0.1:${port}`;
+}
+
+/** The strength that this pi asks for in its requests; undefined leaves it to the server. */
+export function steerNow(scale?: number): number | undefined {
+  if (scale !== undefined) slot().steer = scale;
+  return slot().steer;
 }
 
 /** Sentences for the user that are no errors; each is given out once. */
@@ -114,6 +121,8 @@ export async function ensureEngine(
     return state.engine;
   }
   state.engine = undefined;
+  // A start that was cancelled has children to end and a lock to release first.
+  while (state.start?.abort.signal.aborted === true) await state.start.promise.catch(() => undefined);
   const start = (state.start ??= begin(settings, packageDir, state));
   start.listeners.add(progress);
   try {

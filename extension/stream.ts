@@ -7,7 +7,9 @@ import {
   isRetryableAssistantError,
   type Model,
   type SimpleStreamOptions,
+  streamSimpleAnthropic,
   streamSimpleOpenAICompletions,
+  streamSimpleOpenAIResponses,
   type TranscriptContext,
 } from "@earendil-works/pi-ai/compat";
 import { loopbackFetch } from "./loopback.ts";
@@ -15,8 +17,11 @@ import { withSeed } from "./settings.ts";
 import { StartError } from "./start-error.ts";
 
 export interface Target {
-  baseUrl: string;
+  /** http://127.0.0.1:PORT */
+  origin: string;
   seed: number | undefined;
+  /** Further fields of the request body. */
+  extra?: Record<string, unknown> | undefined;
 }
 
 /** Resolves once a server is ready; what it throws is what the user reads. */
@@ -39,13 +44,7 @@ async function run(
 ): Promise<void> {
   try {
     const target = await prepare(options?.signal);
-    const samplingParams = withSeed({ ...model.samplingParams, ...options?.samplingParams }, target.seed);
-    const inner = streamSimpleOpenAICompletions(
-      { ...model, baseUrl: target.baseUrl } as Model<"openai-completions">,
-      context,
-      { ...options, fetch: loopbackFetch, ...(samplingParams === undefined ? {} : { samplingParams }) },
-    );
-    for await (const event of inner) stream.push(event);
+    for await (const event of ask(target, model, context, options ?? {})) stream.push(event);
     stream.end();
   } catch (error) {
     const aborted = options?.signal?.aborted === true;
@@ -53,6 +52,28 @@ async function run(
     if (!aborted) message.errorMessage = explain(error, (text) => isRetryableAssistantError({ ...message, errorMessage: text }));
     stream.push({ type: "error", reason: aborted ? "aborted" : "error", error: message });
     stream.end();
+  }
+}
+
+/** pi's own client for the protocol that the model was registered with. */
+function ask(target: Target, model: Model<Api>, context: TranscriptContext, options: SimpleStreamOptions): AssistantMessageEventStream {
+  const extra = withSeed({ ...model.samplingParams, ...options.samplingParams, ...target.extra }, target.seed);
+  const common = { ...options, fetch: loopbackFetch };
+  const withParams = extra === undefined ? common : { ...common, samplingParams: extra };
+  switch (model.api) {
+    case "anthropic-messages":
+      // This client has no parameters beyond its protocol's own, so ours are put into the finished body.
+      return streamSimpleAnthropic({ ...model, baseUrl: target.origin } as Model<"anthropic-messages">, context, {
+        ...common,
+        onPayload: async (payload, about) => {
+          const body = (await options.onPayload?.(payload, about)) ?? payload;
+          return { ...extra, ...(body as object) };
+        },
+      });
+    case "openai-responses":
+      return streamSimpleOpenAIResponses({ ...model, baseUrl: `${target.origin}/v1` } as Model<"openai-responses">, context, withParams);
+    default:
+      return streamSimpleOpenAICompletions({ ...model, baseUrl: `${target.origin}/v1` } as Model<"openai-completions">, context, withParams);
   }
 }
 
@@ -72,7 +93,8 @@ export function explain(error: unknown, looksTransient: (text: string) => boolea
   if (!(error instanceof StartError)) return disarm(sentence, looksTransient);
   const said = error.lines.length > 0 ? `\nThe ${error.speaker}'s last lines:\n${error.lines.map((line) => `  ${line}`).join("\n")}` : "";
   const where = error.logFile === undefined ? "" : `\nLog: ${error.logFile}`;
-  return disarm(sentence + said, looksTransient) + where;
+  const lines = (sentence + said).split("\n").map((line) => disarm(line, looksTransient));
+  return disarm(lines.join("\n"), looksTransient) + where;
 }
 
 function failedMessage(model: Model<Api>, stopReason: "aborted" | "error", errorMessage: string): AssistantMessage {

@@ -83,8 +83,21 @@ describe("pi with the package installed from a path", () => {
     const notified = pi.next("notify", (r) => r.type === "extension_ui_request" && r["method"] === "notify");
     pi.send({ type: "prompt", message: "/ds4" });
     assert.match(JSON.stringify(await notified), /serving at http:\/\/127\.0\.0\.1:\d+/);
+    const said = async (command: string) => {
+      const answer = pi.next("notify", (r) => r.type === "extension_ui_request" && r["method"] === "notify");
+      pi.send({ type: "prompt", message: command });
+      return String((await answer)["message"]);
+    };
+    assert.match(await said("/ds4 status"), /model .*model\.gguf, used by 1 pi\n.*context 4096.*\n.*25 % of prompts from cache.*answer 12\.5 t\/s/);
+    assert.match(await said("/ds4 steer 1"), /DS4_DIR_STEERING_FILE names no direction file/);
+    assert.match(await said("/ds4 doctor"), /Node\.js [\d.]+[\s\S]*has port \d+/);
+    assert.match(await said("/ds4 dance"), /knows status, restart, stop, steer, doctor, not "dance"/);
+    assert.match(await said("/ds4 restart"), /serving at/);
+    assert.equal(sandbox.serverPids().length, 2);
+    assert.match(await said("/ds4 stop"), /The server has ended\./);
+    assert.ok(!sandbox.serverPids().some(isAlive));
     assert.deepEqual(await pi.prompt("again"), [ANSWER]);
-    assert.equal(new Set(sandbox.requests().map((request) => request.pid)).size, 1);
+    assert.equal(sandbox.serverPids().length, 3);
     assert.equal(await pi.close(), 0);
     const pids = sandbox.serverPids();
     await until("the server is gone", () => !pids.some(isAlive));

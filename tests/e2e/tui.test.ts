@@ -1,6 +1,7 @@
 // The package in pi's terminal interface, driven through tmux.
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
+import fs from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { after, before, describe, it } from "node:test";
 import { isAlive, MODEL_ARGS, PI_CLI, Sandbox, until } from "./support/pi.ts";
@@ -84,16 +85,45 @@ describe("the terminal interface", { skip: hasTmux ? false : "tmux is not instal
     await until("the status is cleared", () => !/ds4: loading/.test(screen.text()));
   });
 
-  it("tells the server's state with /ds4, also in a narrow window", async () => {
-    screen.resize(60, 24);
-    screen.type("/ds4");
-    await screen.shows(/→ ds4 /);
-    await screen.enterUntil(/serving at/);
+  for (const [columns, rows] of [[100, 30], [60, 20]] as const) {
+    it(`shows the live log with /ds4 in a window of ${columns} x ${rows}`, async () => {
+      screen.resize(columns, rows);
+      screen.type("/ds4");
+      await screen.shows(/→ ds4 /);
+      await screen.enterUntil(/╭─ ds4 log: esc closes/);
+      await screen.shows(/mock model \| context 4096/);
+      await screen.shows(/sessions 2 \(1 busy\)/);
+      await screen.shows(/following/);
+      const log = sandbox.state("log");
+      fs.appendFileSync(log, Array.from({ length: 80 }, (_, i) => `line ${i} \u001b[31mred\u001b[0m\r\n`).join(""));
+      await screen.shows(/│ line 79 red +│/);
+      screen.press("Home");
+      await screen.shows(/lines below/);
+      fs.appendFileSync(log, "newest line\n");
+      screen.press("PageDown");
+      await until("it stays where it is", () => !/newest line/.test(screen.text()));
+      screen.resize(columns - 7, rows - 3);
+      await screen.shows(/ds4 log: esc closes[\s\S]*lines below/);
+      for (const line of screen.text().split("\n")) assert.ok(line.length <= columns - 7);
+      screen.press("End");
+      await screen.shows(/newest line[\s\S]*following/);
+      screen.press("Escape");
+      await until("it is closed", () => !/esc closes/.test(screen.text()));
+      fs.truncateSync(log);
+    });
+  }
+
+  it("completes the words of /ds4 and shows their answer", async () => {
+    screen.resize(100, 30);
+    screen.type("/ds4 status");
+    await screen.enterUntil(/serving at .*used by 1 pi/s);
   });
 
-  it("keeps the server over /reload", async () => {
+  it("keeps the server over /reload and /new", async () => {
     screen.type("/reload");
     await screen.enterUntil(/Reloaded/);
+    screen.type("/new");
+    await screen.enterUntil(/New session/);
     screen.type("once more");
     await screen.enterUntil(/once more[\s\S]*Tool said: mock-42/);
     assert.equal(sandbox.serverPids().length, 1);

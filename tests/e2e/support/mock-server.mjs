@@ -23,6 +23,12 @@ const bornAt = Date.now();
 const loadMs = Number(env.MOCK_LOAD_MS ?? 0);
 const delayMs = Number(env.MOCK_DELAY_MS ?? 0);
 const MODEL = "deepseek-v4-flash";
+const STATUS = {
+  object: "ds4.status", state: "ready", uptime_seconds: 5, model: { id: MODEL, name: "mock model", context: 4096 }, backend: "cpu",
+  sessions: [{ id: 1, busy: true }, { id: 2, busy: false }], requests: { active: 1, queued: 0 },
+  tokens: { prompt: 400, cached: 100, generated: 9 }, speed: { prefill_tokens_per_second: 120.4, decode_tokens_per_second: 12.5 },
+  kv_disk: null, steering: null,
+};
 const USAGE = {
   prompt_tokens: 100, completion_tokens: 9, total_tokens: 109, prompt_tokens_details: { cached_tokens: 40 },
 };
@@ -106,6 +112,7 @@ const server = http.createServer(async (request, response) => {
     if (loaded < 1) return sendJson(response, 503, { status: "loading", progress: loaded });
     return sendJson(response, 200, { status: "ok" });
   }
+  if (request.url === "/v1/status") return sendJson(response, 200, STATUS);
   const body = text === "" ? undefined : JSON.parse(text);
   record(request, body);
   if (request.method === "GET" && request.url === "/v1/models") {
