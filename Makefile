@@ -107,6 +107,7 @@ lint: build/release/build.ninja node_modules/.package-lock.json ## clang-tidy, t
 
 docs: all ## write docs/options.md from the programs' option tables
 	scripts/options-doc.sh build/release/bin
+	node scripts/config-doc.mjs
 
 man: all ## manual pages from the programs' option tables, in build/man
 	scripts/man-pages.sh build/release/bin build/man

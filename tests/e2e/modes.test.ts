@@ -127,22 +127,52 @@ describe("pi with the package installed from a path", () => {
   });
 });
 
-describe("pi with the package installed from a packed tarball", () => {
-  it("has everything it needs in it", async () => {
-    const sandbox = new Sandbox();
-    try {
-      const names = execFileSync("npm", ["pack", "--silent", "--pack-destination", sandbox.home], {
-        cwd: PACKAGE_DIR, encoding: "utf8",
-      });
-      const tarball = path.join(sandbox.home, names.trim());
-      const toy = fs.statSync(path.join(PACKAGE_DIR, "models", "nano", "ds4-nano.gguf")).size;
-      assert.ok(fs.statSync(tarball).size < toy + 200_000, "the published package is small beside the toy model");
-      const installed = await sandbox.install(`npm:pi-ds4@${tarball}`);
-      assert.equal(installed.status, 0, installed.stdout + installed.stderr);
-      const outcome = await sandbox.prompt("say hi");
-      assert.equal(outcome.stdout.trim(), ANSWER, outcome.stderr);
-    } finally {
-      await sandbox.remove();
-    }
+describe("pi with the package installed from a packed tarball and from git", () => {
+  const sandbox = new Sandbox();
+  let tarball = "";
+  before(() => {
+    const names = execFileSync("npm", ["pack", "--silent", "--pack-destination", sandbox.home], { cwd: PACKAGE_DIR, encoding: "utf8" });
+    tarball = path.join(sandbox.home, names.trim());
+  });
+  beforeEach(() => sandbox.clearRequests());
+  after(() => sandbox.remove());
+
+  it("has everything it needs in it, and little else", async () => {
+    const toy = fs.statSync(path.join(PACKAGE_DIR, "models", "nano", "ds4-nano.gguf")).size;
+    assert.ok(fs.statSync(tarball).size < toy + 700_000, "the published package is small beside the toy model");
+    const installed = await sandbox.install(`npm:pi-ds4@${tarball}`);
+    assert.equal(installed.status, 0, installed.stdout + installed.stderr);
+    const outcome = await sandbox.prompt("say hi");
+    assert.equal(outcome.stdout.trim(), ANSWER, outcome.stderr);
+    await sandbox.allGone();
+  });
+
+  it("brings the whole source of the engine", () => {
+    const dir = path.join(sandbox.home, "unpacked");
+    fs.mkdirSync(dir);
+    execFileSync("tar", ["xzf", tarball, "-C", dir]);
+    const source = path.join(dir, "package");
+    execFileSync("cmake", ["--preset", "release"], { cwd: source, stdio: "pipe" });
+    // Says what it would do, and fails when a file is missing.
+    const plan = execFileSync("ninja", ["-C", "build/release", "-n", "ds4-server"], { cwd: source, encoding: "utf8" });
+    assert.match(plan, /Linking C executable bin\/ds4-server/);
+  });
+
+  it("installs from a git source without network", async () => {
+    const source = path.join(sandbox.home, "unpacked", "package");
+    fs.rmSync(path.join(source, "build"), { recursive: true, force: true });
+    const git = (...args: string[]) => execFileSync("git", ["-c", "user.name=a", "-c", "user.email=a@b", ...args], {
+      cwd: source, stdio: "pipe", env: sandbox.env,
+    });
+    git("init", "-q", "-b", "main");
+    git("add", "-A");
+    git("commit", "-q", "-m", "package");
+    git("config", "--global", `url.${source}.insteadOf`, "https://example.test/u/pi-ds4");
+    const removed = await sandbox.run(["remove", `npm:pi-ds4@${tarball}`]);
+    assert.equal(removed.status, 0, removed.stdout + removed.stderr);
+    const installed = await sandbox.install("git:example.test/u/pi-ds4");
+    assert.equal(installed.status, 0, installed.stdout + installed.stderr);
+    const outcome = await sandbox.prompt("say hi");
+    assert.equal(outcome.stdout.trim(), ANSWER, outcome.stderr);
   });
 });

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
-import { MODEL_ARGS, PACKAGE_DIR, Sandbox } from "./support/pi.ts";
+import { ended, MODEL_ARGS, PACKAGE_DIR, Sandbox, until } from "./support/pi.ts";
 import { RpcPi } from "./support/rpc.ts";
 
 const BIN_DIR = process.env["DS4_BIN_DIR"] ?? path.join(PACKAGE_DIR, "build", "release", "bin");
@@ -48,6 +48,38 @@ describe("pi with ds4-server", () => {
     const deltas = pi.seen.filter((r) => r["assistantMessageEvent"]?.type === "thinking_delta");
     assert.ok(deltas.length >= 2, "reasoning arrives in pieces");
     assert.equal(await pi.close(), 0);
+  });
+
+  for (const protocol of ["openai-responses", "anthropic"]) {
+    it(`calls a tool and answers over ${protocol}`, async () => {
+      fs.writeFileSync(path.join(sandbox.work, "anchor.txt"), "heavy\n");
+      const pi = new RpcPi(sandbox, ["--no-session", "--thinking", "high"], { DS4_PROTOCOL: protocol });
+      await pi.prompt("Which files are in this folder?");
+      const ends = pi.seen.filter((r) => r.type === "message_end" && r["message"].role === "assistant").map((r) => r["message"]);
+      assert.deepEqual(ends.map((m) => m.stopReason), ["toolUse", "stop"], JSON.stringify(ends));
+      assert.match(JSON.stringify(ends[1].content), /anchor\.txt/);
+      assert.ok(ends[1].usage.output > 0, JSON.stringify(ends[1].usage));
+      assert.ok(pi.seen.some((r) => r["assistantMessageEvent"]?.type === "thinking_delta"), "it thinks");
+      assert.equal(await pi.close(), 0);
+    });
+  }
+
+  it("gives the first token soon after a cold start", async (t) => {
+    await until("no server", () => sandbox.server() === undefined);
+    const began = Date.now();
+    const pi = sandbox.spawn(["--mode", "json", "say hello", ...MODEL_ARGS, "--no-session", "--thinking", "off"]);
+    pi.stdin?.end();
+    const end = ended(pi);
+    const first = await new Promise<number>((resolve) => {
+      let text = "";
+      pi.stdout?.on("data", (data: Buffer) => {
+        text += data.toString();
+        if (text.includes('"text_delta"')) resolve(Date.now() - began);
+      });
+    });
+    await end;
+    // A figure, no judgement: the machine may be busy.
+    t.diagnostic(`first token on nano from a cold pi: ${first} ms`);
   });
 
   it("asks before the toy stands in for a missing model, and says that it is one", async () => {
