@@ -12,8 +12,10 @@ home=$(mktemp -d)
 trap 'rm -rf "$home"' EXIT
 trap 'exit 130' INT TERM
 export HOME="$home" PI_OFFLINE=1 PI_TELEMETRY=0 PI_SKIP_VERSION_CHECK=1
-unset DS4_RUNTIME_DIR DS4_MODEL
+unset DS4_RUNTIME_DIR DS4_MODEL DS4_STATE_DIR
 export DS4_MODEL_QUANT=nano DS4_SERVER_BINARY="$bin/ds4-server" DS4_CONTEXT_KB=16
+# A server of its own, which goes when the demo does.
+export DS4_PORT=$((20000 + $$ % 10000)) DS4_WATCHDOG_TTL=0 DS4_WATCHDOG_POLL=1
 export PATH="$root/node_modules/.bin:$PATH"
 
 pi install "$root" >/dev/null

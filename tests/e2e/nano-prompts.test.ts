@@ -64,6 +64,7 @@ describe("ds4-nano in pi", () => {
     DS4_MODEL: path.join(PACKAGE_DIR, "models", "nano", "ds4-nano.gguf"),
     DS4_CONTEXT_KB: "16",
     DS4_MAX_TOKENS: "600",
+    DS4_WATCHDOG_TTL: "5",
   });
   before(async () => assert.equal((await sandbox.install()).status, 0));
   after(() => sandbox.remove());
