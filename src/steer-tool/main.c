@@ -1,18 +1,16 @@
-/* ds4-steer: builds, looks at and measures steering directions. */
+/* ds4-steer: builds and looks at steering directions. */
 #include "steer-tool/steer.h"
 
 static const ds4_tool_command commands[] = {
     {{"build", "a direction from contrast pairs"}, ds4_steer_build},
     {{"inspect", "what a direction and its sidecar hold"}, ds4_steer_inspect},
     {{"compare", "cosines of directions per layer"}, ds4_steer_compare},
-    {{"sweep", "effect and collateral of scales on held-out requests"}, ds4_steer_sweep},
-    {{"apply", "one prompt under several dials, side by side"}, ds4_steer_apply},
 };
 
 int main(int argc, char **argv) {
     const ds4_program program = {
         .name = "ds4-steer",
-        .summary = "build, look at and measure steering directions",
+        .summary = "build and look at steering directions",
         .description = "Each command has its own --help. Exit status: 0 done, 1 failed, 2 wrong "
                        "usage.",
     };

@@ -8,8 +8,6 @@
 int ds4_steer_build(int argc, char **argv);
 int ds4_steer_inspect(int argc, char **argv);
 int ds4_steer_compare(int argc, char **argv);
-int ds4_steer_sweep(int argc, char **argv);
-int ds4_steer_apply(int argc, char **argv);
 
 /* Rows that several option tables have in common. */
 #define STEER_OPTION_MODEL(type)                                                                   \
