@@ -115,10 +115,6 @@ void ds4_render_text(ds4_prompt *prompt, ds4_text text) {
 
 /* ---- the system text ---- */
 
-/* The masks make the answer fit; a model that has read the schema also means what it says. */
-static const char FORMAT_HEAD[] =
-    "## Response Format:\n\nYou MUST strictly adhere to the following schema to reply:\n";
-
 /* Tools first, then every system message wherever it stands: cutting a prompt's tail loses the
  * volatile end, not the schemas. The separator depends on what is there already, even before an
  * empty message. */
@@ -139,7 +135,7 @@ static void put_system(ds4_prompt *prompt, const ds4_chat_request *request) {
     }
     if (request->format.kind != DS4_FORMAT_JSON_SCHEMA) return;
     if (prompt->text.n > begin) put_text(prompt, "\n\n", 2);
-    ds4_render_words(prompt, FORMAT_HEAD);
+    ds4_render_text(prompt, DS4_TEXT(DS4_RENDER_FORMAT_HEAD));
     ds4_render_text(prompt, request->format.schema);
 }
 

@@ -9,6 +9,10 @@ void ds4_render_control(ds4_prompt *prompt, ds4_control control);
 /* The template's own words: control words in them become controls. */
 void ds4_render_words(ds4_prompt *prompt, const char *words);
 void ds4_render_text(ds4_prompt *prompt, ds4_text text);
+/* Before the schema of a response format. The masks make the answer fit; a model that has read the
+ * schema also means what it says. */
+#define DS4_RENDER_FORMAT_HEAD                                                                     \
+    "## Response Format:\n\nYou MUST strictly adhere to the following schema to reply:\n"
 /* <tool_result>...</tool_result>; the content cannot end its own element. */
 void ds4_render_result(ds4_prompt *prompt, ds4_text content);
 

@@ -57,14 +57,7 @@ static bool is_user_like(const ds4_chat_message *message) {
     return message->role == DS4_ROLE_USER || message->role == DS4_ROLE_TOOL || message->developer;
 }
 
-static void put_system(ds4_prompt *prompt, const ds4_chat_request *request) {
-    size_t begin = prompt->text.n;
-    for (size_t i = 0; i < request->n_messages; i++) {
-        if (!is_system(&request->messages[i])) continue;
-        if (prompt->text.n > begin) ds4_render_text(prompt, DS4_TEXT("\n\n"));
-        ds4_render_text(prompt, request->messages[i].content);
-    }
-    if (!prompt->tools_active) return;
+static void put_tools(ds4_prompt *prompt, const ds4_chat_request *request) {
     ds4_render_text(prompt, DS4_TEXT("\n\n"));
     words(prompt, TOOLS_HEAD);
     for (size_t i = 0; i < request->n_tools; i++) {
@@ -72,6 +65,19 @@ static void put_system(ds4_prompt *prompt, const ds4_chat_request *request) {
         put_json(prompt, request->tools[i].schema);
     }
     words(prompt, TOOLS_TAIL);
+}
+
+static void put_system(ds4_prompt *prompt, const ds4_chat_request *request) {
+    size_t begin = prompt->text.n;
+    for (size_t i = 0; i < request->n_messages; i++) {
+        if (!is_system(&request->messages[i])) continue;
+        if (prompt->text.n > begin) ds4_render_text(prompt, DS4_TEXT("\n\n"));
+        ds4_render_text(prompt, request->messages[i].content);
+    }
+    if (prompt->tools_active) put_tools(prompt, request);
+    if (request->format.kind != DS4_FORMAT_JSON_SCHEMA) return;
+    ds4_render_text(prompt, DS4_TEXT("\n\n" DS4_RENDER_FORMAT_HEAD));
+    put_json(prompt, request->format.schema);
 }
 
 /* ---- calls ---- */

@@ -99,6 +99,32 @@ static void check_row(struct json_object *row, const ds4_chat_request *request) 
     ds4_prompt_free(&prompt);
 }
 
+/* The schema of a response format stands at the end of the system text, in both templates. */
+static void test_response_format(void **state) {
+    (void)state;
+    const char *body = "{\"messages\":[{\"role\":\"system\",\"content\":\"S\"},{\"role\":"
+                       "\"user\",\"content\":\"U\"}],\"response_format\":{\"type\":"
+                       "\"json_schema\",\"json_schema\":{\"schema\":{\"type\":\"object\"}}}}";
+    static const char *const wanted[] = {
+        "S\n\n## Response Format:\n\nYou MUST strictly adhere to the following schema to reply:\n"
+        "{\"type\":\"object\"}<",
+        "S\n\n## Response Format:\n\nYou MUST strictly adhere to the following schema to reply:\n"
+        "{\"type\": \"object\"}<"};
+    for (int layout = DS4_TEMPLATE_DS4; layout <= DS4_TEMPLATE_VENDOR; layout++) {
+        ds4_request_options options = {.for_generation = true};
+        ds4_chat_request request;
+        ds4_prompt prompt = {0};
+        assert_int_equal(ds4_openai_request_parse(body, strlen(body), &options, &request, NULL),
+                         DS4_OK);
+        ds4_render_options how = {.layout = (ds4_template)layout, .n_context = 4096};
+        assert_int_equal(ds4_render(&request, &how, &prompt, NULL), DS4_OK);
+        ds4_strbuf_putc(&prompt.text, '\0');
+        assert_non_null(strstr(prompt.text.data, wanted[layout]));
+        ds4_prompt_free(&prompt);
+        ds4_chat_request_free(&request);
+    }
+}
+
 static void test_recorded_requests(void **state) {
     (void)state;
     fixture *f = fixture_open("chat_cases.jsonl");
@@ -464,6 +490,7 @@ static void test_effort_tables(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_recorded_requests),
+        cmocka_unit_test(test_response_format),
         cmocka_unit_test(test_longest_effort_needs_a_long_context),
         cmocka_unit_test(test_system_text_and_results),
         cmocka_unit_test(test_requests_cannot_forge_controls),
