@@ -7,8 +7,8 @@
 #include "base/instance_lock.h"
 #include "base/options.h"
 #include "server/app.h"
-#include "server/supervisor.h"
 #include "server/steering.h"
+#include "server/supervisor.h"
 
 ds4_app_state ds4_app_get_state(ds4_app *app) {
     pthread_mutex_lock(&app->mutex);
