@@ -271,8 +271,8 @@ static ds4_status read_max_items(reading *r, ds4_json_value value) {
 static ds4_schema_property *find_property(const ds4_schema_node *node, ds4_text name) {
     for (size_t i = 0; i < node->n_properties; i++) {
         ds4_text have = node->properties[i].name;
-        if (have.n == name.n && memcmp(have.data, name.data, name.n) == 0)
-            return &node->properties[i];
+        if (have.n != name.n) continue;
+        if (name.n == 0 || memcmp(have.data, name.data, name.n) == 0) return &node->properties[i];
     }
     return NULL;
 }

@@ -24,9 +24,9 @@ ds4_status ds4_source_file_open(const char *path, const char *name, ds4_source_f
     ds4_status status = DS4_OK;
     if (fstat(file->fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size == 0)
         status = ds4_fail(error, DS4_IO, "'%s' is not a regular file with content", path);
-    else if ((file->name = malloc(n)) == NULL)
-        status = ds4_fail_memory(error, n, "a file's name");
-    if (status != DS4_OK) {
+    if (status == DS4_OK) file->name = malloc(n);
+    if (status == DS4_OK && file->name == NULL) status = ds4_fail_memory(error, n, "a file's name");
+    if (status != DS4_OK || file->name == NULL) {
         ds4_source_file_close(file);
         return status;
     }

@@ -98,7 +98,8 @@ static inline void k_code_values(const ds4_k_format *format, const float *x, con
     const unsigned n = K_BLOCK / format->n_groups;
     const f32x16 zero = f_zero(), top = f_set1(format->top);
     for (unsigned i = 0; i < K_BLOCK; i += WIDTH) {
-        float scale = d * (float)scales[i / n], minimum = dmin * (float)mins[i / n], codes[WIDTH];
+        unsigned group = i / n;
+        float scale = d * (float)scales[group], minimum = dmin * (float)mins[group], codes[WIDTH];
         f_store(codes, scale == 0 ? f_load(fitted + i)
                                   : f_round_within(
                                         f_div(f_add(f_load(x + i), f_set1(minimum)), f_set1(scale)),

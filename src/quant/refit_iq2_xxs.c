@@ -84,7 +84,8 @@ static void factors_of(const iq2_state *s, float factors[BLOCK]) {
 static float loss_of(const iq2_state *s, const float *factors, const float *x, const float *w) {
     float loss[LANES] = {0}, sum = 0, d = ds4_f16_bits_to_f32(s->d);
     for (unsigned i = 0; i < BLOCK; i += LANES) {
-        float scale = d * (float)(2 * s->codes[i / GROUP] + 1);
+        unsigned group = i / GROUP;
+        float scale = d * (float)(2 * s->codes[group] + 1);
         for (unsigned lane = 0; lane < LANES; lane++) {
             float difference = x[i + lane] - scale * factors[i + lane];
             loss[lane] += w[i + lane] * (difference * difference);
@@ -140,9 +141,11 @@ void ds4_iq2_xxs_refit(ds4_iq2_best_row_fn best_row, const float *x, const float
     for (int round = 0; round < N_ROUNDS; round++) {
         solve_scales(&s, factors, x, w);
         float d = ds4_f16_bits_to_f32(s.d);
-        for (unsigned k = 0; k < 32; k++)
-            choose_row(best_row, x + LANES * k, w + LANES * k, d * (float)(2 * s.codes[k / 4] + 1),
+        for (unsigned k = 0; k < 32; k++) {
+            unsigned group = k / 4;
+            choose_row(best_row, x + LANES * k, w + LANES * k, d * (float)(2 * s.codes[group] + 1),
                        &s.rows[k], &s.signs[k]);
+        }
         factors_of(&s, factors);
         float loss = loss_of(&s, factors, x, w);
         if (!(loss < least)) break;

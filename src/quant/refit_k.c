@@ -64,7 +64,8 @@ static float choose_codes(const k_refit *r, k_state *s) {
 static void solve_scales(const k_refit *r, k_state *s) {
     double aa = 0, ab = 0, bb = 0, ax = 0, bx = 0;
     for (unsigned i = 0; i < BLOCK; i++) {
-        double a = (double)s->scales[i / r->n] * s->q[i], b = -(double)s->mins[i / r->n];
+        unsigned group = i / r->n;
+        double a = (double)s->scales[group] * s->q[i], b = -(double)s->mins[group];
         double w = (double)r->w[i], x = (double)r->x[i];
         aa += w * a * a, ab += w * a * b, bb += w * b * b;
         ax += w * a * x, bx += w * b * x;

@@ -59,10 +59,12 @@ static ds4_status make_vectors(const settings *s, result *r, ds4_error *error) {
     double *scratch = malloc(2 * (size_t)r->n_embd * sizeof *scratch);
     r->vectors = calloc((size_t)r->n_layers * r->n_embd, sizeof *r->vectors);
     r->layers = calloc(r->n_layers, sizeof *r->layers);
+    if (scratch == NULL || r->vectors == NULL || r->layers == NULL) {
+        free(scratch);
+        return ds4_fail_memory(error, (size_t)r->n_layers * r->n_embd * sizeof(float),
+                               "a direction");
+    }
     ds4_status status = DS4_OK;
-    if (scratch == NULL || r->vectors == NULL || r->layers == NULL)
-        status =
-            ds4_fail_memory(error, (size_t)r->n_layers * r->n_embd * sizeof(float), "a direction");
     for (uint32_t l = 0; status == DS4_OK && l < r->n_layers; l++) {
         float *d = r->vectors + (size_t)l * r->n_embd;
         ds4_contrast_direction(&contrast, &options, l, NULL, scratch, d);
