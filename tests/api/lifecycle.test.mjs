@@ -24,7 +24,7 @@ for (const [args, message] of [
   [['--host', '0.0.0.0'], /--insecure-no-auth/],
   [['--api-key', 'a', '--api-key-file', 'b'], /exclude/],
   [['--mtp', 'x.gguf'], /--mtp: not in this version/],
-  [['--dir-steering-file=x'], /--dir-steering-file: not in this version/],
+  [['--dir-steering-policy=x'], /invalid value for --dir-steering-policy: x \(final-answer, decoding, always or off\)/],
   [['--quality'], /--quality: not in this version/],
 ]) {
   test(`usage: ${args.join(' ')}`, () => {
