@@ -59,9 +59,9 @@ test-asan: build/v4/tokenizer.json ## unit, oracle and api tests under the addre
 	$(MAKE) build-tests PRESET=asan
 	node scripts/run-tests.mjs --build build/asan --tiers unit,oracle,fuzz,api
 
-test-tsan: build/v4/tokenizer.json ## unit, oracle and api tests under the thread sanitizer
+test-tsan: build/v4/tokenizer.json ## the tests in which threads share something, under the thread sanitizer
 	$(MAKE) build-tests PRESET=tsan
-	node scripts/run-tests.mjs --build build/tsan --tiers unit,oracle,api
+	node scripts/run-tests.mjs --build build/tsan --tiers unit,oracle,api --label threads
 
 cuda: build/cuda/build.ninja ## compile the CUDA backend (needs nvcc, no GPU)
 	cmake --build build/cuda -j $(JOBS) --target ds4_backend_gpu_cuda

@@ -1,6 +1,7 @@
 // Runs the tiers of the test suite and ends with one line "N passed, N failed[, N skipped]" that counts test cases.
-//   node scripts/run-tests.mjs [--build build/release] [--tiers unit,oracle,...]
+//   node scripts/run-tests.mjs [--build build/release] [--tiers unit,oracle,...] [--label threads]
 // unit, oracle, fuzz and api are registered with ctest under these labels; cli, extension and e2e are node:test files.
+// --label keeps only those ctest tests that carry this label, too.
 import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
@@ -15,6 +16,7 @@ const root = path.resolve(import.meta.dirname, "..");
 const { values } = parseArgs({
   options: {
     build: { type: "string", default: "build/release" },
+    label: { type: "string" },
     tiers: { type: "string", default: [...CTEST_TIERS, ...NODE_TIERS].join(",") },
   },
 });
@@ -46,7 +48,8 @@ function runCtest(labels, jobs) {
   fs.rmSync(report, { force: true });
   const run = spawnSync(
     "ctest",
-    ["--test-dir", build, "-L", `^(${labels.join("|")})$`, "-j", String(jobs), "--output-on-failure", "--no-tests=error",
+    ["--test-dir", build, "-L", `^(${labels.join("|")})$`, ...(values.label ? ["-L", `^${values.label}$`] : []),
+     "-j", String(jobs), "--output-on-failure", "--no-tests=error",
      "--test-output-size-passed", "100000", "--output-junit", report],
     { stdio: ["ignore", "inherit", "inherit"] },
   );
