@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "block_count.h"
 #include "compare.h"
 
 static void check_set(const char *name) {
@@ -16,8 +17,8 @@ static void check_set(const char *name) {
     }
     uint64_t hash = 0xCBF29CE484222325u;
     for (int i = 0; i < COMPARE_N_TYPES; i++)
-        assert_int_equal(compare_type(ds4_kernels_by_name("scalar"), set, compare_types[i], 10000,
-                                      1000u + (unsigned)i, &hash),
+        assert_int_equal(compare_type(ds4_kernels_by_name("scalar"), set, compare_types[i],
+                                      block_count(10000), 1000u + (unsigned)i, &hash),
                          0);
 }
 

@@ -2,16 +2,12 @@
  * promises; what is refused. */
 
 #include "vectors.h"
-#include "weights.h"
 
-#include "quant/quantize.h"
+#include "block_count.h"
+#include "compare_quantizers.h"
 
 static const char *const set_names[] = {"scalar", "avx2", "avx512", "neon"};
-enum { N_SETS = 4, N_RANDOM = 10000 };
-
-static const ds4_type block_types[] = {DS4_TYPE_Q8_0, DS4_TYPE_Q2_K, DS4_TYPE_Q4_K,
-                                       DS4_TYPE_IQ2_XXS, DS4_TYPE_MXFP4};
-enum { N_BLOCK_TYPES = 5 };
+enum { N_SETS = 4 };
 
 static ds4_quantizer *make(const char *set, bool refit) {
     ds4_quantizer *quantizer = NULL;
@@ -63,50 +59,33 @@ static void test_published_bytes(void **state) {
 
 /* ---- random blocks ---- */
 
-/* `set` makes the scalar quantizer's bytes of n blocks from number `first` on. */
-static void compare_blocks(const ds4_quantizer *scalar, const ds4_quantizer *other, const char *set,
-                           uint32_t first, unsigned n) {
-    enum { MOST = 17 };
-    static float x[256 * MOST], importance[256 * MOST];
-    static uint8_t expected[272 * MOST], got[272 * MOST];
-    assert_true(n <= MOST);
-    for (unsigned i = 0; i < n; i++) make_block(first + i, x + 256 * i, importance + 256 * i);
-    for (int t = 0; t < N_BLOCK_TYPES; t++) {
-        for (int weighted = 0; weighted < 2; weighted++) {
-            const float *weights = weighted ? importance : NULL;
-            if (weights == NULL && ds4_type_needs_importance(block_types[t])) continue;
-            assert_int_equal(
-                ds4_quantize_row(scalar, block_types[t], x, weights, expected, 256 * n, NULL),
-                DS4_OK);
-            assert_int_equal(
-                ds4_quantize_row(other, block_types[t], x, weights, got, 256 * n, NULL), DS4_OK);
-            if (memcmp(expected, got, ds4_type_row_bytes(block_types[t], 256 * n)) != 0)
-                fail_msg("%s: blocks from %u of %s, importance %d, differ", set, first,
-                         ds4_type_get_info((uint32_t)block_types[t])->name, weighted);
-        }
+static void check_sets(bool refit, unsigned n_blocks) {
+    ds4_quantizer *quantizers[N_SETS];
+    const char *names[N_SETS];
+    int n = 0;
+    for (int s = 0; s < N_SETS; s++) {
+        quantizers[n] = make(set_names[s], refit);
+        names[n] = set_names[s];
+        if (quantizers[n] != NULL) n++;
+    }
+    uint64_t hash = 0;
+    assert_string_equal(names[0], "scalar");
+    assert_true(quantizers_agree(quantizers, names, n, n_blocks, &hash));
+    for (int s = 0; s < n; s++) {
+        if (s > 0)
+            print_message("%s equals scalar on %u blocks of each format\n", names[s], n_blocks);
+        ds4_quantizer_destroy(quantizers[s]);
     }
 }
 
 static void test_sets_agree(void **state) {
     (void)state;
-    /* Full batches of 16 and what remains of them. */
-    static const unsigned lengths[] = {1, 17, 3, 16};
-    ds4_quantizer *scalar = make("scalar", false);
-    assert_non_null(scalar);
-    for (int set = 1; set < N_SETS; set++) {
-        ds4_quantizer *other = make(set_names[set], false);
-        if (other == NULL) continue;
-        for (uint32_t first = 0, i = 0; first < N_RANDOM; first += lengths[i++ % 4])
-            compare_blocks(scalar, other, set_names[set], first, lengths[i % 4]);
-        ds4_quantizer_destroy(other);
-        ds4_quantizer *refit = make("scalar", true), *other_refit = make(set_names[set], true);
-        for (uint32_t first = 0; first < N_RANDOM / 10; first += 3)
-            compare_blocks(refit, other_refit, set_names[set], first, 3);
-        ds4_quantizer_destroy(refit);
-        ds4_quantizer_destroy(other_refit);
-        print_message("%s equals scalar on %d blocks of each format\n", set_names[set], N_RANDOM);
-    }
-    ds4_quantizer_destroy(scalar);
+    check_sets(false, block_count(10000));
+}
+
+static void test_sets_agree_on_refits(void **state) {
+    (void)state;
+    check_sets(true, block_count(1000));
 }
 
 static double loss_of(ds4_type type, const float *x, const float *w, const uint8_t *block) {
@@ -224,9 +203,9 @@ static void test_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_published_bytes), cmocka_unit_test(test_sets_agree),
-        cmocka_unit_test(test_refit),           cmocka_unit_test(test_mxfp4_is_lossless_for_fp4),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_published_bytes),           cmocka_unit_test(test_sets_agree),
+        cmocka_unit_test(test_sets_agree_on_refits),      cmocka_unit_test(test_refit),
+        cmocka_unit_test(test_mxfp4_is_lossless_for_fp4), cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, load_vectors, free_vectors);
 }
