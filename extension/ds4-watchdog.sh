@@ -35,7 +35,10 @@ start_of() {
         # The name in parentheses may hold anything: fields are counted from the last parenthesis.
         # shellcheck disable=SC2086 # split into fields on purpose
         set -- ${stat_line##*) }
-        case $1 in Z | X) return 1 ;; esac
+        case $1 in
+        X) return 1 ;;
+        Z) [ "${18}" -gt 1 ] || return 1 ;;
+        esac
         printf 't%s' "${20}"
     else
         stat_line=$(TZ=UTC0 ps -o stat=,lstart= -p "$1" 2>/dev/null) || return 1

@@ -11,7 +11,8 @@ export interface ProcessId {
   host: string;
 }
 
-/** Undefined when there is no such process; a dead one that nobody has waited for counts as none. */
+/** Undefined when there is no such process; a dead one that nobody has waited for counts as none. While threads of it are
+ * still ending it has its port and its memory, so then it counts. */
 function startFromProc(pid: number): string | undefined {
   let stat: string;
   try {
@@ -21,7 +22,8 @@ function startFromProc(pid: number): string | undefined {
   }
   // The name in parentheses may hold anything, so fields are counted from the last parenthesis: state is the third.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return fields[0] === "Z" || fields[0] === "X" ? undefined : `t${fields[19]}`;
+  const [state, threads, start] = [fields[0], Number(fields[17]), fields[19]];
+  return state === "X" || (state === "Z" && threads <= 1) ? undefined : `t${start}`;
 }
 
 export function startFromPs(pid: number): string | undefined {

@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
+import http from "node:http";
+import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { isAlive, MODEL_ARGS, PACKAGE_DIR, Sandbox, until } from "./support/pi.ts";
@@ -162,10 +164,12 @@ describe("pi with the package installed from a packed tarball and from git", () 
     assert.deepEqual(inputs.filter((file) => !fs.existsSync(file)), []);
   });
 
-  // pi runs `npm install` in the clone, which waits for a registry that this sandbox does not reach.
-  it("installs from a git source without network", { skip: "npm install in the clone waits for a registry" }, async () => {
+  // pi runs `npm install --omit=dev` in the clone. With a lock file that is in step with package.json, and no dependency
+  // that is not for development only, npm has nothing to ask a registry for.
+  it("installs from a git source, and asks no registry", async () => {
     const source = path.join(sandbox.home, "unpacked", "package");
     fs.rmSync(path.join(source, "build"), { recursive: true, force: true });
+    fs.copyFileSync(path.join(PACKAGE_DIR, "package-lock.json"), path.join(source, "package-lock.json"));
     const git = (...args: string[]) => execFileSync("git", ["-c", "user.name=a", "-c", "user.email=a@b", ...args], {
       cwd: source, stdio: "pipe", env: sandbox.env,
     });
@@ -175,8 +179,23 @@ describe("pi with the package installed from a packed tarball and from git", () 
     git("config", "--global", `url.${source}.insteadOf`, "https://example.test/u/pi-ds4");
     const removed = await sandbox.run(["remove", `npm:pi-ds4@${tarball}`]);
     assert.equal(removed.status, 0, removed.stdout + removed.stderr);
-    const installed = await sandbox.install("git:example.test/u/pi-ds4");
-    assert.equal(installed.status, 0, installed.stdout + installed.stderr);
+    // A registry that never answers: who waits for it does not end.
+    const asked: string[] = [];
+    const registry = http.createServer((request) => asked.push(request.url ?? ""));
+    await new Promise<void>((resolve) => registry.listen(0, "127.0.0.1", resolve));
+    try {
+      const installed = await sandbox.install("git:example.test/u/pi-ds4", {
+        npm_config_registry: `http://127.0.0.1:${(registry.address() as AddressInfo).port}`, npm_config_update_notifier: "false",
+      });
+      assert.equal(installed.status, 0, installed.stdout + installed.stderr);
+    } finally {
+      registry.closeAllConnections();
+      registry.close();
+    }
+    assert.deepEqual(asked, []);
+    const clone = path.join(sandbox.home, ".pi", "agent", "git", "example.test", "u", "pi-ds4");
+    assert.ok(fs.existsSync(path.join(clone, "extension", "index.ts")));
+    assert.ok(!fs.existsSync(path.join(clone, "node_modules", "@earendil-works")), "pi itself is not fetched");
     const outcome = await sandbox.prompt("say hi");
     assert.equal(outcome.stdout.trim(), ANSWER, outcome.stderr);
   });

@@ -55,6 +55,23 @@ describe("a process", () => {
     assert.equal(startFromPs(pid), undefined);
     parent.kill("SIGKILL");
   });
+  it("counts as long as threads of it live, although its first has ended", async () => {
+    const script = `
+import ctypes, os, threading, time
+threading.Thread(target=lambda: (time.sleep(0.1), os.write(1, b"x"), time.sleep(60))).start()
+ctypes.CDLL(None).pthread_exit(None)`;
+    const child = spawn("python3", ["-c", script], { stdio: ["ignore", "pipe", "inherit"] });
+    const pid = child.pid ?? 0;
+    await new Promise((resolve) => child.stdout.once("data", resolve));
+    const state = () => fs.readFileSync(`/proc/${pid}/stat`, "latin1").replace(/^.*\) /s, "")[0];
+    while (state() !== "Z") await new Promise((resolve) => setTimeout(resolve, 10));
+    const start = startOf(pid);
+    assert.match(start ?? "gone", /^t\d+$/);
+    assert.equal(shell(`start_of ${pid}`, "/x"), start);
+    child.kill("SIGKILL");
+    await new Promise((resolve) => child.once("exit", resolve));
+    assert.equal(startOf(pid), undefined);
+  });
 });
 
 describe("a lease", () => {

@@ -107,8 +107,8 @@ export class Sandbox {
     return this.run(["-p", text, ...MODEL_ARGS, ...more], extra, 60_000, cwd);
   }
 
-  async install(source: string = PACKAGE_DIR): Promise<Outcome> {
-    return this.run(["install", source]);
+  async install(source: string = PACKAGE_DIR, extra: Record<string, string> = {}): Promise<Outcome> {
+    return this.run(["install", source], extra);
   }
 
   requests(): RecordedRequest[] {
