@@ -31,10 +31,10 @@ function listing(seed, tokens) {
 
 /** One agent: its messages, and what each turn cost. */
 export class Agent {
-  constructor(name, tokensPerTurn, system = 'You are a careful coding agent.') {
+  constructor(name, tokensPerTurn, systemTokens) {
     this.name = name;
     this.tokensPerTurn = tokensPerTurn;
-    this.messages = [{ role: 'system', content: `${system}\n${listing(7, 1200)}` }];
+    this.messages = [{ role: 'system', content: `You are a careful coding agent.\n${listing(7, systemTokens)}` }];
     this.turns = [];
     this.held = 0; // tokens that the server must have seen: the last prompt and its answer
   }
@@ -66,9 +66,9 @@ export class Agent {
   }
 }
 
-/** Runs all variants; `report` gets one object per variant. `binary args` as the server's. */
-export async function replay({ turns = 30, tokens = 20000, ctx = 32768, args = [], report = () => {} } = {}) {
-  const perTurn = Math.round((tokens - 2200) / turns) - 60;
+/** Runs all variants; `report` gets one object per variant. `args` are more of the server's. */
+export async function replay({ turns = 30, tokens = 20000, system = 1200, ctx = 32768, args = [], report = () => {} } = {}) {
+  const perTurn = Math.round((tokens - 1000 - system) / turns) - 60;
   const directory = mkdtempSync(join(tmpdir(), 'ds4-replay-'));
   const start = () => Server.start(['--ctx', String(ctx), '--kv-disk-dir', directory, ...args], { model: nanoModel() });
   const half = Math.floor(turns / 2);
@@ -82,7 +82,7 @@ export async function replay({ turns = 30, tokens = 20000, ctx = 32768, args = [
   const rows = [];
   let server = await start();
   try {
-    const agent = new Agent('first', perTurn);
+    const agent = new Agent('first', perTurn, system);
     for (let i = 0; i < half; i++) await agent.turn(server, i);
     rows.push(summary('undisturbed', agent, 0, half));
     const seconds = agent.turns.length;
@@ -92,7 +92,7 @@ export async function replay({ turns = 30, tokens = 20000, ctx = 32768, args = [
     rows.push(summary('after a restart', agent, seconds, turns));
 
     // A second agent with the same system prompt takes turns with a third one.
-    const a = new Agent('second', perTurn), b = new Agent('third one', perTurn);
+    const a = new Agent('second', perTurn, system), b = new Agent('third one', perTurn, system);
     for (let i = 0; i < half; i++) {
       await a.turn(server, i + 3);
       await b.turn(server, i + 1);
@@ -100,7 +100,7 @@ export async function replay({ turns = 30, tokens = 20000, ctx = 32768, args = [
     rows.push(summary('interleaved with another', a, 0, half));
 
     // The client edits the last message and sends the history again.
-    const edits = new Agent('edits', perTurn);
+    const edits = new Agent('edits', perTurn, system);
     for (let i = 0; i < half; i++) {
       await edits.turn(server, i + 2);
       if (i % 2 === 0) continue;

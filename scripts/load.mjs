@@ -9,7 +9,7 @@ import { Server, chatPath, nanoModel } from '../tests/api/harness.mjs';
 const QUESTIONS = ['What is 23 + 45?', 'Who are you?', 'Spell the word garden.', 'What is 9 times 8?', 'Tell me a story about a lamp.',
   'Sort these numbers: 5, 2, 9', 'Write in capital letters: river', 'Repeat exactly: one two three'];
 /** Different requests; each has one right answer, whatever runs beside it. */
-const CASES = Array.from({ length: 24 }, (_, i) => ({
+export const CASES = Array.from({ length: 24 }, (_, i) => ({
   messages: [{ role: 'system', content: `You are helper number ${i % 6}. ${'Be brief and right. '.repeat(i * 2)}` },
     { role: 'user', content: QUESTIONS[i % QUESTIONS.length] }],
   seed: 100 + i, temperature: 1, min_p: 0.05, max_tokens: 60 + 10 * (i % 8), stream: true, stream_options: { include_usage: true },
@@ -64,24 +64,24 @@ function cpuSeconds(server) {
 const quantile = (values, q) => values.sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(q * values.length))];
 
 /** Everything that `main` prints. */
-export async function load({ streams = 64, seconds = 60, args = [] } = {}) {
+export async function load({ streams = 64, seconds = 60, cases = CASES, args = [] } = {}) {
   const server = await Server.start(['--slots', String(streams), '--queue', String(streams), '--max-connections', String(streams + 16),
     '--ctx', '2048', ...args], { model: nanoModel() });
   try {
     // Alone, twice: the second time prompts are known already, as they will be under load.
     const alone = [];
-    for (const body of CASES) alone.push(await stream(server.port, body));
+    for (const body of cases) alone.push(await stream(server.port, body));
     const begin = performance.now(), soloCpu = cpuSeconds(server);
     let soloTokens = 0;
-    for (const body of CASES) soloTokens += (await stream(server.port, body)).tokens;
+    for (const body of cases) soloTokens += (await stream(server.port, body)).tokens;
     const solo = soloTokens / ((performance.now() - begin) / 1000);
 
     const soloPerCpu = soloTokens / (cpuSeconds(server) - soloCpu), manyCpu = cpuSeconds(server);
     const results = [], until = performance.now() + seconds * 1000;
     await Promise.all(Array.from({ length: streams }, async (_, i) => {
       for (let n = i; performance.now() < until; n += 7) {
-        const which = n % CASES.length;
-        const result = await stream(server.port, CASES[which]);
+        const which = n % cases.length;
+        const result = await stream(server.port, cases[which]);
         result.wrong = result.text !== alone[which].text;
         results.push(result);
       }

@@ -4,7 +4,7 @@ import test, { after, before } from 'node:test';
 import assert from 'node:assert/strict';
 import { Server, encodeRequest, raw, request } from './harness.mjs';
 
-const CONTEXT = 2048;
+const CONTEXT = 1536;
 let server;
 before(async () => { server = await Server.start(['--ctx', String(CONTEXT), '--queue', '32']); });
 after(async () => { if (server) assert.deepEqual(await server.stop(), { code: 0, signal: null }, server.log()); });
@@ -138,7 +138,7 @@ test('efforts', async () => {
 
 test('a prompt that does not fit says so in words that agents know; one token less does', each(all, async (api) => {
   const error = await refused(api, api.ask('a '.repeat(3000)), api.input);
-  assert.match(error.message, api === apis.messages ? /^prompt is too long: \d+ tokens > 2048 maximum/ : /^Prompt has \d+ tokens|prompt is too long/);
+  assert.match(error.message, api === apis.messages ? /^prompt is too long: \d+ tokens > 1536 maximum/ : /^Prompt has \d+ tokens|prompt is too long/);
   assert.equal(error.n_ctx, CONTEXT);
   assert.ok(error.n_prompt_tokens >= CONTEXT);
   // One byte is one token in this vocabulary: fill up to one below the context.

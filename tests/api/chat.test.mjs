@@ -44,9 +44,9 @@ const spoken = (response) => {
 };
 
 test('the same seed gives the same answer: again, streamed, and in company', async () => {
-  const body = (seed, rest) => user('Tell me a story.', { seed, max_tokens: 60, ...rest });
+  const body = (seed, rest) => user('Tell me a story.', { seed, max_tokens: 40, ...rest });
   const first = spoken(await chat(server, body(42)));
-  assert.equal(first.tokens, 60);
+  assert.equal(first.tokens, 40);
   assert.deepEqual(spoken(await chat(server, body(42))), first);
   assert.notDeepEqual(spoken(await chat(server, body(43))), first);
   const streamed = assemble((await chat(server, body(42, { stream: true }))).events());
@@ -54,8 +54,8 @@ test('the same seed gives the same answer: again, streamed, and in company', asy
   assert.equal(streamed.reasoning, first.message.reasoning_content ?? '');
   assert.equal(streamed.finish, first.finish);
   // Now beside others, which start and end at all times.
-  const company = Array.from({ length: 12 }, (_, i) => chat(server, user(words(5 + 10 * i), { seed: i + 1, max_tokens: 5 + 5 * i })));
-  const again = await Promise.all([chat(server, body(42)), chat(server, body(42)), chat(server, body(42))]);
+  const company = Array.from({ length: 8 }, (_, i) => chat(server, user(words(5 + 10 * i), { seed: i + 1, max_tokens: 5 + 5 * i })));
+  const again = await Promise.all([chat(server, body(42)), chat(server, body(42))]);
   for (const response of again) assert.deepEqual(spoken(response), first);
   for (const response of await Promise.all(company)) assert.equal(response.status, 200);
 });
@@ -121,7 +121,7 @@ test('the conversation is continued, not read again', async () => {
 });
 
 test('64 requests at once', async () => {
-  const all = await Promise.all(Array.from({ length: 64 }, (_, i) => chat(server, user(`n ${i % 8}`, { seed: 1 + (i % 8), max_tokens: 6, stream: i % 2 === 1 }))));
+  const all = await Promise.all(Array.from({ length: 64 }, (_, i) => chat(server, user(`n ${i % 8}`, { seed: 1 + (i % 8), max_tokens: 4, stream: i % 2 === 1 }))));
   const answers = new Map();
   all.forEach((response, i) => {
     assert.equal(response.status, 200);
@@ -134,14 +134,19 @@ test('64 requests at once', async () => {
 });
 
 test('a full queue: 429 and Retry-After', async () => {
-  const small = await Server.start(['--slots', '1', '--queue', '1', '--threads', '1']);
-  const all = await Promise.all(Array.from({ length: 12 }, () => chat(small, user(words(300), { max_tokens: 100 }))));
-  const refused = all.filter((r) => r.status === 429);
-  assert.ok(refused.length > 0 && all.some((r) => r.status === 200));
-  for (const response of refused) {
+  const small = await Server.start(['--slots', '1', '--queue', '1', '--ctx', '32768']);
+  const running = openChat(small, user('go on', { max_tokens: 20000, stream: true }));
+  await until(() => running.text().includes('reasoning_content'), 30000, 'tokens');
+  const waiting = chat(small, user('later', { max_tokens: 2 }));
+  await until(async () => (await small.health()).queue.waiting === 1, 10000, 'the queue');
+  for (const stream of [false, true]) {
+    const response = await chat(small, user('too late', { max_tokens: 2, stream }));
+    assert.equal(response.status, 429);
     assert.ok(Number(response.headers['retry-after']) > 0);
     assert.equal(response.json().error.code, 'queue_full');
   }
+  running.leave();
+  assert.equal((await waiting).status, 200);
   assert.deepEqual(await small.stop(), { code: 0, signal: null });
 });
 
@@ -158,22 +163,16 @@ test('too long for the context', async () => {
 
 test('a prompt that leaves one token', async () => {
   const small = await Server.start(['--ctx', '64']);
-  const prompt = async (n) => (await chat(small, user('x '.repeat(n), { think: false, max_tokens: 100 })));
-  let n = 1;
-  let response;
-  // Lengthen until the context is exactly full but for one token.
-  for (;;) {
-    response = await prompt(n);
-    assert.equal(response.status, 200);
-    const { prompt_tokens: tokens, completion_tokens: generated } = response.json().usage;
-    assert.ok(tokens + generated <= 64);
-    if (tokens >= 62) break;
-    n++;
+  const prompt = (n) => chat(small, user('x'.repeat(n), { think: false, max_tokens: 100 }));
+  const { usage } = (await prompt(10)).json(); // one byte is one token
+  assert.equal(usage.prompt_tokens + usage.completion_tokens, 64);
+  const most = 10 + 63 - usage.prompt_tokens;
+  for (const [n, left] of [[most - 1, 2], [most, 1]]) {
+    const response = await prompt(n);
+    assert.deepEqual([response.json().usage.prompt_tokens, response.json().usage.completion_tokens], [64 - left, left]);
+    assert.equal(response.json().choices[0].finish_reason, 'length');
   }
-  response = await chat(small, user(`${'x '.repeat(n)}${response.json().usage.prompt_tokens === 62 ? '\n' : ''}`, { think: false, max_tokens: 100 }));
-  assert.equal(response.json().usage.prompt_tokens, 63);
-  assert.equal(response.json().usage.completion_tokens, 1);
-  assert.equal((await prompt(n + 8)).status, 400);
+  assert.equal((await prompt(most + 1)).status, 400);
   await small.stop();
 });
 

@@ -22,12 +22,12 @@ export function temporaryDirectory() {
 }
 
 let model;
-/** The path of a tiny synthetic model with a byte-level vocabulary. DS4_TEST_MODEL names another one. */
+/** The path of a tiny synthetic model, one layer of each kind, with a byte-level vocabulary. DS4_TEST_MODEL names another one. */
 export function tinyModel() {
   if (process.env.DS4_TEST_MODEL) return process.env.DS4_TEST_MODEL;
   if (!model) {
     model = join(temporaryDirectory(), 'tiny.gguf');
-    const made = spawnSync(ggufBinary, ['synth', '--preset', 'tiny', '--seed', '1', '-o', model], { encoding: 'utf8' });
+    const made = spawnSync(ggufBinary, ['synth', '--preset', 'tiny', '--layers', '4', '--seed', '1', '-o', model], { encoding: 'utf8' });
     if (made.status !== 0 || !existsSync(model)) throw new Error(`no model: ${made.error ?? made.stderr}`);
   }
   return model;
@@ -36,13 +36,20 @@ export function tinyModel() {
 /** The trained model of the repository, for tests of what an answer means. */
 export const nanoModel = () => join(root, 'models', 'nano', 'ds4-nano.gguf');
 
+/** What `ds4-gguf inspect` says of a model. */
+function inspect(path) {
+  return JSON.parse(spawnSync(ggufBinary, ['inspect', path, '--json'], { encoding: 'utf8', maxBuffer: 1 << 26 }).stdout);
+}
+
+/** The tokens of a model by their ids. */
+export const tokensOf = (path) => inspect(path).metadata['tokenizer.ggml.tokens'].value;
+
 let endless;
 /** The tiny model with the output rows of the tokens that end a turn set to zero: among the 40 likeliest tokens, which are
  * all that a thinking answer is drawn from, they never are. Its answers end only by a limit. */
 export function endlessModel() {
   if (endless) return endless;
-  const shown = spawnSync(ggufBinary, ['inspect', tinyModel(), '--json'], { encoding: 'utf8', maxBuffer: 1 << 26 });
-  const { tensors, metadata } = JSON.parse(shown.stdout);
+  const { tensors, metadata } = inspect(tinyModel());
   const bytes = readFileSync(tinyModel());
   const output = tensors.find((t) => t.name === 'output.weight');
   const row = output.bytes / output.ne[1];

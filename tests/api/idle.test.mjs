@@ -1,5 +1,6 @@
-// --idle-unload: the model goes when nobody asks, and comes back for whoever does.
-import { test } from 'node:test';
+// --idle-unload: the model goes when nobody asks, and comes back for whoever does. Nearly all of it is waiting: the tests run
+// side by side.
+import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { copyFileSync, renameSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,6 +12,7 @@ const question = user('Count from 1 to 5.', { seed: 7, max_tokens: 40 });
 /** The memory map of the process names the model file while it is loaded. */
 const isMapped = (server, model) => readFileSync(`/proc/${server.child.pid}/maps`, 'latin1').includes(model);
 
+describe('idle', { concurrency: true }, () => {
 test('unload, reload: the same bytes for the same seed, counters go on', async () => {
   const server = await Server.start(['--idle-unload', '1'], { model: nanoModel() });
   const first = (await chat(server, question)).json();
@@ -69,11 +71,14 @@ test('a model that is gone: 503 with the reason, and a later request finds it ag
 });
 
 test('requests in every moment of unloading and reloading', { timeout: 120000 }, async () => {
-  const server = await Server.start(['--idle-unload', '1']);
-  for (let i = 0; i < 6; i++) {
-    await new Promise((r) => setTimeout(r, 2050 + 40 * i)); // about when the connection has lingered and the second is over
-    assert.equal((await chat(server, user(`${i}`, { max_tokens: 2 }))).status, 200);
-  }
-  server.child.kill('SIGTERM');
-  assert.deepEqual(await server.exited, { code: 0, signal: null });
+  const servers = await Promise.all([0, 1, 2].map(() => Server.start(['--idle-unload', '1'])));
+  await Promise.all(servers.map(async (server, k) => {
+    for (const i of [k, k + 3]) {
+      await new Promise((r) => setTimeout(r, 2050 + 40 * i)); // about when the connection has lingered and the second is over
+      assert.equal((await chat(server, user(`${i}`, { max_tokens: 2 }))).status, 200);
+    }
+    server.child.kill('SIGTERM');
+    assert.deepEqual(await server.exited, { code: 0, signal: null });
+  }));
+});
 });

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Server, chat, nanoModel, openChat, slowdown, temporaryDirectory, until } from './harness.mjs';
 import { replay, WINDOW } from '../../scripts/agent-replay.mjs';
-import { load } from '../../scripts/load.mjs';
+import { CASES, load } from '../../scripts/load.mjs';
 
 const long = (seed, n = 400) => Array.from({ length: n }, (_, i) => `item${(i * 7919 + seed) % 997}`).join(' ');
 const conversation = (system, ...turns) => [{ role: 'system', content: system },
@@ -134,7 +134,7 @@ test('same bytes alone, among sixteen, and after a restart with the disk cache',
 
 test('an agent that re-sends its history has only the new part read: undisturbed, restarted, interleaved, edited',
   { skip: slowdown > 1 && 'too slow under sanitizers' }, async () => {
-  const rows = await replay({ turns: 8, tokens: 4600, ctx: 16384 });
+  const rows = await replay({ turns: 6, tokens: 2600, system: 500, ctx: 16384 });
   assert.equal(rows.length, 4);
   for (const row of rows) {
     assert.ok(row.worst <= WINDOW, `${row.variant}: ${row.worst} tokens were read again in one turn`);
@@ -163,7 +163,8 @@ test('what the client changes in a tool call is what the model sees', async () =
 });
 
 test('sixty-four streams are complete and right', async () => {
-  const result = await load({ streams: 64, seconds: 3 });
+  const cases = CASES.slice(0, 10).map((body) => ({ ...body, max_tokens: slowdown > 1 ? 6 : 30 }));
+  const result = await load({ streams: 64, seconds: 1, cases });
   assert.deepEqual([result.errors, result.incomplete, result.wrong], [0, 0, 0]);
   assert.ok(result.answers >= 64);
 });
