@@ -160,6 +160,25 @@ static void append_roff_entry(const ds4_option *option, ds4_strbuf *text) {
     ds4_strbuf_free(&line);
 }
 
+/* A name as that of its manual page: "ds4-gguf imatrix" is ds4-gguf-imatrix. */
+static void append_page_name(const char *name, ds4_strbuf *text) {
+    for (const char *p = name; *p != '\0'; p++) {
+        if (*p == ' ' || *p == '-')
+            ds4_strbuf_puts(text, "\\-");
+        else
+            ds4_strbuf_putc(text, *p);
+    }
+}
+
+/* Where the pages of the commands are: scripts/man-pages.sh makes one for each. */
+static void append_command_page(const ds4_program *program, ds4_strbuf *text) {
+    ds4_strbuf_puts(text, ".PP\nEach has a page of its own, as in\n.BR ");
+    append_page_name(program->name, text);
+    ds4_strbuf_puts(text, "\\-");
+    append_page_name(program->commands[0].name, text);
+    ds4_strbuf_puts(text, " (1).\n");
+}
+
 static void write_man(const ds4_program *program, ds4_strbuf *text) {
     ds4_strbuf_puts(text, ".TH ");
     for (const char *p = program->name; *p != '\0'; p++)
@@ -187,7 +206,8 @@ static void write_man(const ds4_program *program, ds4_strbuf *text) {
         append_roff(program->commands[i].summary, text);
         ds4_strbuf_putc(text, '\n');
     }
-    ds4_strbuf_puts(text, ".SH OPTIONS\n");
+    if (program->n_commands > 0) append_command_page(program, text);
+    if (program->n_options > 0) ds4_strbuf_puts(text, ".SH OPTIONS\n");
     for (size_t i = 0; i < program->n_options; i++) {
         if (program->options[i].group != NULL) {
             ds4_strbuf_puts(text, ".SS ");

@@ -1,6 +1,6 @@
 /* Importance matrices: how strongly each input column of each weight matrix was used by real text.
  * Per matrix (of expert tensors: per expert) the sum of the squared inputs and the number of
- * inputs; quantizers weigh their errors with the mean (docs/quantize.md).
+ * inputs; quantizers weigh their errors with the mean (docs/quantizers.md).
  *
  * Two files hold them: GGUF with general.type "imatrix" (sums and counts, so that files can be
  * merged), and the older .dat (means only). A file is hostile until it has been read: lengths are

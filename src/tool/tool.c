@@ -2,6 +2,7 @@
 #include "tool/tool.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -34,9 +35,26 @@ static void list_commands(const ds4_tool_command *commands, size_t n, ds4_strbuf
                           commands[i].words.name);
 }
 
+static void report_lost_pages(int number, siginfo_t *info, void *context) {
+    static const char message[] =
+        "a file changed on disk while it was read: a part of it is gone\n";
+    (void)number, (void)context;
+    if (info->si_code != BUS_ADRERR) return; /* comes again, and ends the process */
+    ssize_t unused = write(STDERR_FILENO, message, sizeof message - 1);
+    (void)unused;
+    _exit(EXIT_FAILED);
+}
+
+void ds4_tool_watch_mapped_files(void) {
+    struct sigaction action = {.sa_sigaction = report_lost_pages,
+                               .sa_flags = (int)(SA_SIGINFO | SA_RESETHAND)};
+    sigaction(SIGBUS, &action, NULL);
+}
+
 int ds4_tool_dispatch(const ds4_program *program, const ds4_tool_command *commands, size_t n,
                       int argc, char **argv) {
     ds4_command words[DS4_TOOL_COMMANDS_MAX];
+    ds4_tool_watch_mapped_files();
     for (size_t i = 0; i < n; i++) {
         if (argc > 1 && strcmp(argv[1], commands[i].words.name) == 0)
             return commands[i].run(argc - 1, argv + 1);

@@ -20,6 +20,10 @@ enum { DS4_TOOL_COMMANDS_MAX = 24 };
 int ds4_tool_dispatch(const ds4_program *program, const ds4_tool_command *commands, size_t n,
                       int argc, char **argv);
 
+/* From now on, touching pages of a mapped file that was cut short meanwhile ends the process with a
+ * sentence and EXIT_FAILED instead of SIGBUS. ds4_tool_dispatch calls it. */
+void ds4_tool_watch_mapped_files(void);
+
 /* Parses argv[1..] by the program's table. True when the command shall run; otherwise *exit_status
  * says how to end (a document or a message was printed). Call ds4_options_free in both cases. */
 bool ds4_tool_parse(const ds4_program *program, int argc, char **argv, void *values,

@@ -2,7 +2,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawnSync, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync, chmodSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync, chmodSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
@@ -38,10 +38,13 @@ test('the launchd agent is a property list', { skip: !has('xmllint') && !has('pl
 test('manual pages: groff has nothing to say against them', { skip: !has('groff') }, () => {
   const made = spawnSync(join(root, 'scripts/man-pages.sh'), [bin, join(directory, 'man')], { encoding: 'utf8' });
   assert.equal(made.status, 0, made.stderr);
-  for (const program of ['ds4', 'ds4-server', 'ds4-gguf', 'ds4-bench']) {
-    const shown = spawnSync('groff', ['-man', '-Tutf8', '-ww', join(directory, 'man', `${program}.1`)], { encoding: 'utf8' });
+  const pages = readdirSync(join(directory, 'man'));
+  for (const name of ['ds4', 'ds4-server', 'ds4-bench', 'ds4-kv', 'ds4-gguf', 'ds4-gguf-convert', 'ds4-gguf-imatrix-collect', 'ds4-steer-build'])
+    assert.ok(pages.includes(`${name}.1`), name);
+  for (const page of pages) {
+    const shown = spawnSync('groff', ['-man', '-Tutf8', '-ww', join(directory, 'man', page)], { encoding: 'utf8' });
     assert.equal(shown.status, 0);
-    assert.equal(shown.stderr, '', program);
+    assert.equal(shown.stderr, '', page);
     assert.match(shown.stdout.replace(/.\x08/g, ''), /SYNOPSIS/);
   }
 });

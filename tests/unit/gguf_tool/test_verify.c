@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -115,11 +117,42 @@ static void test_exit_statuses(void **state) {
     assert_int_equal(ds4_tool_verify(3, unknown), EXIT_USAGE);
 }
 
+/* A file that is cut short after it was opened: its pages are gone, and touching one raises SIGBUS.
+ */
+static void test_cut_short_meanwhile(void **state) {
+    (void)state;
+    const char *path = in_temporary("short.gguf");
+    ds4_gguf *gguf = NULL;
+    int ends[2], status;
+    char said[128] = "";
+    write_bytes(path, model, n_model);
+    assert_int_equal(ds4_gguf_open(path, NULL, &gguf, NULL), DS4_OK);
+    assert_int_equal(truncate(path, 4096), 0);
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        ds4_findings findings = {0};
+        dup2(ends[1], STDERR_FILENO);
+        ds4_tool_watch_mapped_files();
+        ds4_verify_deep(gguf, 1, &findings, NULL);
+        _exit(99);
+    }
+    close(ends[1]);
+    assert_true(read(ends[0], said, sizeof said - 1) > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), EXIT_FAILED);
+    assert_non_null(strstr(said, "changed on disk while it was read"));
+    close(ends[0]);
+    ds4_gguf_close(gguf);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_deep),
         cmocka_unit_test(test_tokenizer),
         cmocka_unit_test(test_exit_statuses),
+        cmocka_unit_test(test_cut_short_meanwhile),
     };
     return cmocka_run_group_tests(tests, make_model, drop_model);
 }
