@@ -13,6 +13,14 @@ enum { SLOW = 1 };
 enum { SLOW = 0 };
 #endif
 
+/* Most of this file asks nothing of the threads that the first tests have not asked, and takes
+ * minutes under the thread sanitizer. */
+#ifdef __SANITIZE_THREAD__
+enum { ONLY_THREADS = 1 };
+#else
+enum { ONLY_THREADS = 0 };
+#endif
+
 typedef struct fixture {
     ds4_model *model;
     int32_t *tokens;
@@ -138,6 +146,7 @@ static void company(void **state) {
 }
 
 static void save_and_restore(void **state) {
+    if (ONLY_THREADS) skip();
     const fixture *f = *state;
     float *expected = reference(f, FULL), *last = malloc(f->n_vocab * sizeof *last);
     ds4_engine *engine = make_engine(f, FULL);
@@ -176,6 +185,7 @@ static void save_and_restore(void **state) {
 /* Blocks and tips: restored into a session that held something else, shared with a second one, and
  * taken back in place far behind the journal. */
 static void parts(void **state) {
+    if (ONLY_THREADS) skip();
     const fixture *f = *state;
     float *expected = reference(f, FULL), *last = malloc(f->n_vocab * sizeof *last);
     ds4_engine *engine = make_engine(f, FULL);
@@ -238,6 +248,7 @@ static void parts(void **state) {
 }
 
 static void rewind_and_replay(void **state) {
+    if (ONLY_THREADS) skip();
     const fixture *f = *state;
     float *expected = reference(f, FULL), *last = malloc(f->n_vocab * sizeof *last);
     ds4_engine_options options = FULL;
