@@ -12,7 +12,7 @@ page() {
     program=$1
     shift
     "$bin/$program" "$@" --help=man >"$file"
-    for command in $(sed -n '/^\.SH COMMANDS/,/^\.PP/s/^\.B //p' "$file" | tr -d '\\'); do
+    for command in $(sed -n '/^\.SH COMMANDS/,/^\.PP/s/^\.B //p' "$file" | tr -d '\134'); do
         (page "$program" "$@" "$command")
     done
 }
