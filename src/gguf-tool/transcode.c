@@ -191,7 +191,8 @@ static ds4_status check_imatrix(ds4_transcode *t, ds4_error *error) {
         size_t n = (size_t)tensor->ne[0], n_matrices = (size_t)ds4_plan_n_matrices(tensor);
         bool found = false;
         if (!uses_importance(t, tensor->type)) continue;
-        for (size_t m = 0; m<n_matrices; m += n_matrices> 1 ? n_matrices - 1 : 1) {
+        size_t last = n_matrices - 1; /* the first and the last tell whether the shapes agree */
+        for (size_t m = 0; m <= last; m += last > 0 ? last : 1) {
             ds4_status status =
                 ds4_imatrix_importance(t->imatrix, tensor->name, m, n, n_matrices,
                                        DS4_IMATRIX_SMOOTHING, t->workers[0].row, &found, error);

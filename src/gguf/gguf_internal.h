@@ -63,6 +63,11 @@ void ds4_gguf_warn(ds4_gguf_examiner *examiner, const char *format, ...)
 /* A name made fit for a message: control bytes become '?', a long one is cut. */
 const char *ds4_gguf_show(const char *data, size_t n, char shown[GGUF_SHOWN_BYTES]);
 
+/* The next multiple of the alignment; n is far below 2^64. */
+static inline uint64_t ds4_gguf_round_up(uint64_t n, uint64_t alignment) {
+    return (n + alignment - 1) / alignment * alignment;
+}
+
 bool ds4_gguf_is_utf8_name(const char *data, size_t n); /* valid UTF-8 without NUL */
 size_t ds4_gguf_scalar_bytes(uint32_t type); /* 0 for strings, arrays and unknown types */
 uint32_t ds4_gguf_load_u32(const uint8_t *bytes);

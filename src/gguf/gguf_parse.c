@@ -354,7 +354,6 @@ ds4_status ds4_gguf_parse(ds4_gguf *gguf, ds4_gguf_examiner *examiner) {
     if (status == DS4_OK) status = find_alignment(gguf, &c);
     if (status == DS4_OK) status = parse_tensors(gguf, &c);
     if (status != DS4_OK) return status;
-    /* Both terms are far below 2^64: the position is inside a file, the alignment at most 2^20. */
-    gguf->data_start = (c.position + gguf->alignment - 1) / gguf->alignment * gguf->alignment;
+    gguf->data_start = ds4_gguf_round_up(c.position, gguf->alignment);
     return DS4_OK;
 }

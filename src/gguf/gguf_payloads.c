@@ -22,10 +22,6 @@ static uint64_t saturating_add(uint64_t a, uint64_t b) {
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
-static uint64_t round_up(uint64_t n, uint64_t alignment) {
-    return (n + alignment - 1) / alignment * alignment;
-}
-
 /* How many payload bytes the directory promises beyond what the file has. */
 static uint64_t missing_bytes(const ds4_gguf *gguf, uint64_t data_bytes) {
     uint64_t end = 0;
@@ -87,10 +83,10 @@ static ds4_status compare_neighbours(const ds4_gguf *gguf, const span *spans, ui
                     spans[i].begin)) {
                 return DS4_FORMAT;
             }
-        } else if (is_complete && spans[i].begin > round_up(end, gguf->alignment)) {
+        } else if (is_complete && spans[i].begin > ds4_gguf_round_up(end, gguf->alignment)) {
             ds4_gguf_warn(examiner,
                           "%" PRIu64 " unused bytes before tensor '%s'; some readers reject gaps",
-                          spans[i].begin - round_up(end, gguf->alignment),
+                          spans[i].begin - ds4_gguf_round_up(end, gguf->alignment),
                           ds4_gguf_show(name, strlen(name), b));
         }
         if (spans[i].begin + spans[i].n_bytes > end) {
@@ -98,9 +94,9 @@ static ds4_status compare_neighbours(const ds4_gguf *gguf, const span *spans, ui
             last = name;
         }
     }
-    if (is_complete && data_bytes > round_up(end, gguf->alignment)) {
+    if (is_complete && data_bytes > ds4_gguf_round_up(end, gguf->alignment)) {
         ds4_gguf_warn(examiner, "%" PRIu64 " unused bytes after the last tensor",
-                      data_bytes - round_up(end, gguf->alignment));
+                      data_bytes - ds4_gguf_round_up(end, gguf->alignment));
     }
     return DS4_OK;
 }

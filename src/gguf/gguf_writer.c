@@ -49,10 +49,6 @@ struct ds4_gguf_writer {
     uint64_t current, position; /* where ds4_gguf_writer_write continues */
 };
 
-static uint64_t round_up(uint64_t n, uint64_t alignment) {
-    return (n + alignment - 1) / alignment * alignment;
-}
-
 ds4_status ds4_gguf_writer_create(const char *path, uint32_t alignment, ds4_gguf_writer **writer,
                                   ds4_error *error) {
     *writer = NULL;
@@ -264,11 +260,7 @@ void ds4_gguf_writer_add_tensor(ds4_gguf_writer *writer, const char *name, uint3
     *e = (entry){.type = type, .n_dims = n_dims, .n_bytes = n_bytes, .offset = w->end};
     memcpy(e->name, name, n_name);
     memcpy(e->ne, ne, n_dims * sizeof *ne);
-    w->end = round_up(w->end + n_bytes, w->alignment);
-}
-
-uint64_t ds4_gguf_writer_n_tensors(const ds4_gguf_writer *writer) {
-    return writer->n_entries;
+    w->end = ds4_gguf_round_up(w->end + n_bytes, w->alignment);
 }
 
 uint64_t ds4_gguf_writer_tensor_bytes(const ds4_gguf_writer *writer, uint64_t index) {
@@ -432,7 +424,7 @@ static ds4_status begin(ds4_gguf_writer *w, bool *resumed, ds4_error *error) {
         status = ds4_fail_memory(error, head.n, "the GGUF directory");
         goto done;
     }
-    w->data_start = round_up(head.n, w->alignment);
+    w->data_start = ds4_gguf_round_up(head.n, w->alignment);
     status = open_temporary(w, error);
     if (status != DS4_OK) goto done;
     if (resumed != NULL) {
@@ -492,9 +484,8 @@ void ds4_gguf_writer_mark_written(ds4_gguf_writer *writer, uint64_t tensor) {
 
 ds4_status ds4_gguf_writer_read_at(const ds4_gguf_writer *writer, uint64_t tensor, uint64_t offset,
                                    void *bytes, size_t n, ds4_error *error) {
-    const entry *e = &writer->entries[tensor];
-    if (writer->state != WRITING || tensor >= writer->n_entries || offset > e->n_bytes ||
-        n > e->n_bytes - offset) {
+    const entry *e = tensor < writer->n_entries ? &writer->entries[tensor] : NULL;
+    if (writer->state != WRITING || e == NULL || offset > e->n_bytes || n > e->n_bytes - offset) {
         return ds4_fail(error, DS4_INVALID_ARGUMENT, "no such GGUF payload bytes: tensor %" PRIu64,
                         tensor);
     }

@@ -49,7 +49,6 @@ void ds4_gguf_writer_put_value(ds4_gguf_writer *writer, const ds4_gguf_value *va
 void ds4_gguf_writer_add_tensor(ds4_gguf_writer *writer, const char *name, uint32_t type,
                                 uint32_t n_dims, const uint64_t *ne);
 
-uint64_t ds4_gguf_writer_n_tensors(const ds4_gguf_writer *writer);
 /* Payload bytes, without padding, of the tensor declared as number `index`. */
 uint64_t ds4_gguf_writer_tensor_bytes(const ds4_gguf_writer *writer, uint64_t index);
 
