@@ -1,5 +1,5 @@
 // Rude clients, killed servers, damaged caches: tests/chaos at length.
-//   usage: node scripts/chaos.mjs [--requests 5000] [--seed 1] [--restarts 40] [--clients 12] [--tmpfs-mb 24] [--server FILE] [--model FILE]
+//   usage: node scripts/chaos.mjs [--requests 5000] [--seed 1] [--restarts 40] [--clients 12] [--tmpfs-mb 8] [--server FILE] [--model FILE]
 // The server binary: --server, else DS4_SERVER_BINARY, else build/release/bin/ds4-server.
 import { parseArgs } from 'node:util';
 
@@ -12,7 +12,7 @@ const { nanoModel } = await import('../tests/api/harness.mjs');
 const number = (name, otherwise) => Number(values[name] ?? otherwise);
 const requests = number('requests', 5000);
 const { report, failures } = await runChaos({ requests, seed: number('seed', 1), restarts: number('restarts', Math.ceil(requests / 125)),
-  clients: number('clients', 12), queries: number('queries', 40), tmpfs: number('tmpfs-mb', 24), model: values.model ?? nanoModel() });
+  clients: number('clients', 12), queries: number('queries', 40), tmpfs: number('tmpfs-mb', 8), model: values.model ?? nanoModel() });
 console.log(JSON.stringify(report, null, 2));
 for (const failure of failures) console.error(`FAILED: ${failure}`);
 console.log(failures.length ? `chaos: ${failures.length} failures` : 'chaos: no crash, no hang, no leak, no wrong answer');

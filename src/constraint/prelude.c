@@ -1,5 +1,5 @@
 /* The rules that every grammar begins with. Their node numbers are fixed: `ds4_grammar_prelude`
- * names them, and a test compares it with what is built here. */
+ * names them, and tests/unit/constraint/test_constraint.c compares it with what is built here. */
 #include "constraint/grammar.h"
 
 enum { INDENT = 24, INTEGER_DIGITS = 19, FRACTION_DIGITS = 17, EXPONENT_DIGITS = 2 };

@@ -43,6 +43,25 @@ test('unload, reload: the same bytes for the same seed, counters go on', async (
   assert.deepEqual(await server.stop(), { code: 0, signal: null });
 });
 
+test('with a disk cache the prompt is not read again after an unload, and the bytes are the same', async () => {
+  const server = await Server.start(['--idle-unload', '1', '--kv-disk-dir', temporaryDirectory()], { model: nanoModel() });
+  const beginning = Array.from({ length: 200 }, (_, i) => `item${(i * 7919) % 997}`).join(' ');
+  const ask = async () => {
+    const { usage, choices } = (await chat(server, user(`${beginning} What is 23 + 45?`, { seed: 7, temperature: 1, max_tokens: 60 }))).json();
+    return { choices, prompt: usage.prompt_tokens, cached: usage.prompt_tokens_details.cached_tokens };
+  };
+  const first = await ask();
+  assert.equal(first.cached, 0);
+  for (let i = 0; i < 2; i++) {
+    await unloaded(server);
+    const again = await ask();
+    assert.deepEqual(again.choices, first.choices);
+    assert.equal(again.prompt - again.cached, 1, 'only the last token is read again');
+  }
+  assert.equal(server.log().match(/source=disk/g).length, 2);
+  assert.deepEqual(await server.stop(), { code: 0, signal: null });
+});
+
 test('a long answer is no idleness', async () => {
   const server = await Server.start(['--idle-unload', '1', '--ctx', '32768'], { model: endlessModel() });
   const open = openChat(server, user('go on', { max_tokens: 30000, stream: true }));

@@ -36,7 +36,7 @@ class Chaos {
     this.options = options;
     this.r = random(options.seed);
     this.report = { requests: 0, compared: 0, behaviours: {}, statuses: {}, errors: {}, restarts: { SIGTERM: 0, SIGKILL: 0 },
-      damaged: {}, longest_ms: 0, disk: null };
+      damaged: {}, disk_full: 0, quarantined: 0, longest_ms: 0, disk: null };
     this.failures = [];
     this.epoch = 0; // counts beginnings of ends: whoever sees it change may have been cut off
   }
@@ -55,6 +55,8 @@ class Chaos {
   /** What a server process says at its end, in its log and by its exit. */
   checkEnd(server, result, signal) {
     const expected = signal === 'SIGKILL' ? result.signal === 'SIGKILL' : result.code === 0;
+    this.report.disk_full += server.log().match(/No space left on device/g)?.length ?? 0;
+    this.report.quarantined += server.log().match(/moved to the folder quarantine/g)?.length ?? 0;
     const bad = /Sanitizer|runtime error:|Assertion|free\(\)|corrupted/.exec(server.log());
     if (!expected || bad) this.fail(`the server ended with ${JSON.stringify(result)} after ${signal}:\n${server.log().slice(-6000)}`);
   }
