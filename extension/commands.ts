@@ -1,6 +1,6 @@
 // The command /ds4: without a word the live log (in the terminal), else status, restart, stop, steer N, doctor.
 import type { ExtensionAPI, ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
-import { currentEngine, engineOrigin, isStarting, steerNow, stopServer } from "./engine.ts";
+import { currentEngine, engineOrigin, isStarting, stopServer } from "./engine.ts";
 import { describeFindings, examine } from "./doctor.ts";
 import { readStatus } from "./health.ts";
 import { liveLeases, otherLeases } from "./lease.ts";
@@ -11,6 +11,7 @@ import { isServerRunning, readServer } from "./server-state.ts";
 import type { Settings } from "./settings.ts";
 import { statePaths } from "./state-dir.ts";
 import { statusLines } from "./status-text.ts";
+import { describeSteer, steer } from "./steer.ts";
 
 export interface CommandNeeds {
   packageDir: string;
@@ -52,7 +53,8 @@ async function describe(settings: Settings): Promise<string[]> {
 async function fullStatus(settings: Settings): Promise<string[]> {
   const port = runningPort(settings);
   const lines = port === undefined ? [] : statusLines(await readStatus(port));
-  return [...(await describe(settings)), ...lines];
+  const steered = describeSteer();
+  return [...(await describe(settings)), ...lines, ...(steered === undefined ? [] : [steered])];
 }
 
 async function showOverlay(context: ExtensionCommandContext, needs: CommandNeeds): Promise<void> {
@@ -64,15 +66,6 @@ async function showOverlay(context: ExtensionCommandContext, needs: CommandNeeds
       }),
     { overlay: true, overlayOptions: { width: "90%", maxHeight: "90%", anchor: "center" } },
   );
-}
-
-function steer(settings: Settings, word: string | undefined): string {
-  if (settings.steering === undefined) return "Nothing can be steered: DS4_DIR_STEERING_FILE names no direction file.";
-  if (word === undefined) return `Steering: ffn ${steerNow() ?? settings.steering.ffn}, attn ${settings.steering.attn}, policy ${settings.steering.policy}.`;
-  const scale = word === "off" ? 0 : Number(word);
-  if (!Number.isFinite(scale) || Math.abs(scale) > 100) return `The strength must be a number from -100 to 100, or off, not "${word}".`;
-  steerNow(scale);
-  return scale === 0 ? "Steering is off for this pi." : `Steering strength is ${scale} for this pi.`;
 }
 
 export function registerCommand(pi: ExtensionAPI, needs: CommandNeeds): void {
@@ -90,7 +83,7 @@ export function registerCommand(pi: ExtensionAPI, needs: CommandNeeds): void {
       await needs.start(context.signal);
       return (await describe(needs.settings())).join("\n");
     },
-    steer: async (_context, [word]) => steer(needs.settings(), word),
+    steer: async (_context, [word]) => steer(needs.settings(), runningPort(needs.settings()), word),
     doctor: async () => describeFindings(await examine(needs.settings(), needs.packageDir)),
   };
   pi.registerCommand("ds4", {

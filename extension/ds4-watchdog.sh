@@ -173,7 +173,7 @@ watch() {
     me=$(exec sh -c 'echo "$PPID"')
     my_start=$(start_of "$me")
     printf '%s|%s\n' "$me" "$my_start" >"$state/watchdog.$me" && mv -f "$state/watchdog.$me" "$state/watchdog"
-    last_use=$(now)
+    idle_since=
     next_look=0
     while is_running "$server" "$server_start"; do
         if describes_us && [ "$(field "$server_json" state)" = stopping ]; then
@@ -183,10 +183,15 @@ watch() {
         if [ "$(now)" -ge "$next_look" ]; then
             next_look=$(($(now) + poll))
             if in_use; then
-                last_use=$(now)
-            elif [ $(($(now) - last_use)) -ge "$ttl" ] && begin_stop; then
-                stop_server
-                return
+                idle_since=
+            else
+                [ -n "$idle_since" ] || idle_since=$(now)
+                if [ $(($(now) - idle_since)) -ge "$ttl" ] && begin_stop; then
+                    stop_server
+                    return
+                fi
+                # The moment when the time is up is not missed by a poll.
+                [ $((idle_since + ttl)) -ge "$next_look" ] || next_look=$((idle_since + ttl))
             fi
             if ! is_running "$keeper" "$keeper_start"; then
                 log "the keeper is gone; starting another"

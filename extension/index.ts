@@ -10,6 +10,7 @@ import { NANO_IS_A_TOY, NoModelError } from "./locate.ts";
 import { APIS, describeModel } from "./model.ts";
 import { type Display, makeDisplay } from "./progress.ts";
 import { PROVIDER_ID, readSettings, type Settings, SettingsError } from "./settings.ts";
+import { steeringOfRequest } from "./steer.ts";
 import { makeStream } from "./stream.ts";
 
 const PACKAGE_DIR = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
@@ -63,10 +64,8 @@ export default function (pi: ExtensionAPI): void {
       const settings = settingsNow();
       const engine = await start(settings, signal);
       for (const warning of takeWarnings()) display?.warn(warning);
-      const steering = steerNow();
-      return {
-        origin: engineOrigin(engine.port), seed: settings.seed, extra: steering === undefined ? undefined : { steering: { ffn: steering } },
-      };
+      const steering = steeringOfRequest(steerNow());
+      return { origin: engineOrigin(engine.port), seed: settings.seed, extra: steering === undefined ? undefined : { steering } };
     }),
   });
 

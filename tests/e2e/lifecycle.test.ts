@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 import { after, before, beforeEach, describe, it } from "node:test";
-import { ended, isAlive, MOCK_SERVER, Sandbox, until } from "./support/pi.ts";
-import { RpcPi } from "./support/rpc.ts";
+import { collect, ended, isAlive, MOCK_SERVER, MODEL_ARGS, Sandbox, until } from "./support/pi.ts";
+import { onlyFailure, RpcPi, type RpcRecord } from "./support/rpc.ts";
 
 const ANSWER = "Tool said: mock-42";
 
@@ -16,49 +16,53 @@ describe("a start that fails", () => {
   beforeEach(() => sandbox.clearRequests());
   after(() => sandbox.remove());
 
-  /** pi repeats errors that look transient after 2, 4 and 8 seconds: staying well below shows that it did not. */
-  async function failsAtOnce(extra: Record<string, string | undefined>, expected: RegExp): Promise<string> {
-    const outcome = await sandbox.prompt("hi", extra);
-    assert.equal(outcome.status, 1);
-    assert.equal(outcome.stdout, "");
-    assert.match(outcome.stderr, expected);
-    assert.equal(outcome.stderr.match(new RegExp(expected, "g"))?.length, 1, outcome.stderr);
-    assert.ok(outcome.ms < 12_000, `took ${outcome.ms} ms`);
-    return outcome.stderr;
+  /** The message that pi shows, after making sure that it is shown once and that pi does not try again. */
+  async function failsOnce(extra: Record<string, string | undefined>): Promise<string> {
+    const outcome = await sandbox.run(["--mode", "json", "hi", ...MODEL_ARGS, "--no-session"], extra);
+    const records = outcome.stdout.trim().split("\n").map((line) => JSON.parse(line) as RpcRecord);
+    return onlyFailure(records);
   }
 
   it("names a server binary that is missing", async () => {
-    await failsAtOnce({ DS4_SERVER_BINARY: "/nowhere/ds4-server" }, /names \/nowhere\/ds4-server, which does not exist/);
-  });
-
-  it("names a server binary that cannot be run", async () => {
-    const file = path.join(sandbox.home, "plain");
-    fs.writeFileSync(file, "x", { mode: 0o644 });
-    await failsAtOnce({ DS4_SERVER_BINARY: file }, /which is not executable/);
-  });
-
-  it("names a model that is missing", async () => {
-    await failsAtOnce({ DS4_MODEL: "/nowhere/x.gguf" }, /DS4_MODEL names \/nowhere\/x\.gguf, which does not exist/);
+    assert.match(await failsOnce({ DS4_SERVER_BINARY: "/nowhere/ds4-server" }), /names \/nowhere\/ds4-server, which does not exist/);
   });
 
   it("says where it looked for a model", async () => {
-    await failsAtOnce({ DS4_MODEL: undefined }, /No model found\. Looked for .*\.pi\/ds4\/support\/ds4flash\.gguf/);
+    const outcome = await sandbox.prompt("hi", { DS4_MODEL: undefined });
+    assert.equal(outcome.status, 1);
+    assert.equal(outcome.stdout, "");
+    assert.equal(outcome.stderr.match(/No model found\. Looked for .*\.pi\/ds4\/support\/ds4flash\.gguf/g)?.length, 1, outcome.stderr);
   });
 
   it("shows the last lines of a server that dies, and what ended it", async () => {
-    const said = await failsAtOnce(
-      { MOCK_EXIT: "3", MOCK_SAY: "loading\n\u001b[31mthe model needs 87 GB\u001b[0m" },
-      /ds4-server ended with status 3 while starting/,
-    );
+    const said = await failsOnce({ MOCK_EXIT: "3", MOCK_SAY: "loading\n\u001b[31mthe model needs 87 GB\u001b[0m" });
+    assert.match(said, /ds4-server ended with status 3 while starting/);
     assert.ok(said.includes("the model needs 87 GB"));
     assert.ok(!said.includes("\u001b[31m"), "terminal escapes are removed");
     assert.ok(said.includes(path.join(sandbox.home, ".pi", "ds4", "log")));
   });
 
   it("is not repeated because the server's lines look like a transient failure", async () => {
-    const said = await failsAtOnce({ MOCK_EXIT: "1", MOCK_SAY: "plain reason\ntimeout, error 503" }, /ended with status 1/);
-    assert.ok(said.includes("plain reason"));
+    const said = await failsOnce({ MOCK_EXIT: "1", MOCK_SAY: "plain reason\ntimeout, error 503" });
+    assert.match(said, /ended with status 1[\s\S]*plain reason/);
     assert.match(said.replaceAll("\u2060", ""), /timeout, error 503/);
+  });
+
+  it("is a build with the compiler's own words, once and soon", async (t) => {
+    const engine = path.join(sandbox.home, "engine");
+    fs.mkdirSync(engine);
+    fs.writeFileSync(path.join(engine, "Makefile"),
+      "ds4-server:\n\t@echo x >>builds; echo 'main.c:7: error: unknown type name' >&2; date +%s%3N >failed; false\n");
+    const pi = new RpcPi(sandbox, ["--no-session"], { DS4_SERVER_BINARY: undefined, DS4_RUNTIME_DIR: engine });
+    const shown = pi.next("the failure", (r) => r.type === "message_end" && r["message"].role === "assistant");
+    const settled = pi.prompt("hi");
+    await shown;
+    const ms = Date.now() - Number(fs.readFileSync(path.join(engine, "failed"), "utf8"));
+    await settled;
+    assert.match(onlyFailure(pi.seen), /could not be built: `make ds4-server`[\s\S]*main\.c:7: error: unknown type name/);
+    assert.equal(fs.readFileSync(path.join(engine, "builds"), "utf8"), "x\n");
+    t.diagnostic(`a failing build is shown ${ms} ms after its end`);
+    assert.equal(await pi.close(), 0);
   });
 });
 
@@ -68,6 +72,7 @@ describe("the server", () => {
     assert.equal((await sandbox.install()).status, 0);
   });
   beforeEach(async () => {
+    sandbox.release();
     await sandbox.allGone();
     sandbox.clearRequests();
   });
@@ -92,7 +97,8 @@ describe("the server", () => {
   }
 
   it("is stopped when pi is killed while the model loads", async () => {
-    const pi = sandbox.spawnPrompt("hi", { MOCK_LOAD_MS: "60000" });
+    sandbox.hold();
+    const pi = sandbox.spawnPrompt("hi");
     const end = ended(pi);
     await until("a server", () => sandbox.serverPids().length > 0);
     pi.kill("SIGKILL");
@@ -101,9 +107,14 @@ describe("the server", () => {
   });
 
   it("is awaited while it loads, and the progress is told", async () => {
-    const outcome = await sandbox.prompt("hi", { MOCK_LOAD_MS: "1500" });
-    assert.equal(outcome.stdout.trim(), ANSWER);
-    assert.match(outcome.stderr, /loading the model \d+ %/);
+    sandbox.hold();
+    const pi = sandbox.spawnPrompt("hi");
+    const output = collect(pi);
+    const end = ended(pi);
+    await until("pi tells", () => output.stderr().includes("loading the model 40 %"));
+    sandbox.release();
+    await end;
+    assert.equal(output.stdout().trim(), ANSWER, output.stderr());
   });
 
   it("is started again when it died between two turns", async () => {
@@ -128,14 +139,13 @@ describe("the server", () => {
   });
 
   it("does not hold up an abort while it loads", async () => {
-    const pi = new RpcPi(sandbox, ["--no-session"], { MOCK_LOAD_MS: "60000" });
-    const settled = pi.next("agent_settled", (r) => r.type === "agent_settled", 10_000);
+    sandbox.hold();
+    const pi = new RpcPi(sandbox, ["--no-session"]);
+    const settled = pi.next("agent_settled", (r) => r.type === "agent_settled");
     await pi.call({ type: "prompt", message: "hi" });
-    await until("a server", () => sandbox.serverPids().length > 0);
-    const began = Date.now();
+    await pi.shows(/loading the model 40 %/);
     await pi.call({ type: "abort" });
     await settled;
-    assert.ok(Date.now() - began < 3000);
     assert.equal(await pi.close(), 0);
     await allGone();
   });

@@ -28,10 +28,17 @@ describe("pi with the package installed from a path", () => {
   });
 
   it("answers in print mode, with a tool round trip and nothing else on standard output", async () => {
-    const outcome = await sandbox.prompt("say hi");
+    const outcome = await sandbox.prompt("say hi", { DS4_CONTEXT_KB: "32" });
     assert.equal(outcome.stdout.trim(), ANSWER, outcome.stderr);
     assert.equal(outcome.status, 0);
     assert.match(outcome.stderr, /starting the server/);
+    const requests = sandbox.requests().filter((request) => request.url === "/v1/chat/completions");
+    const argv = requests[0]?.argv ?? [];
+    assert.equal(argv[argv.indexOf("-m") + 1], sandbox.env["DS4_MODEL"]);
+    assert.equal(argv[argv.indexOf("--ctx") + 1], "32000");
+    assert.equal(argv[argv.indexOf("--host") + 1], "127.0.0.1");
+    assert.ok(requests[0]?.headers["session_id"], "the session's id tells the server whose prefix it is");
+    assert.equal(requests[0].headers["session_id"], requests[1]?.headers["session_id"]);
     const bodies = sandbox.chatBodies();
     assert.equal(bodies.length, 2);
     for (const body of bodies) {
@@ -49,24 +56,6 @@ describe("pi with the package installed from a path", () => {
     assert.equal(replay[3].content, "mock-42\n");
   });
 
-  it("gives the server the chosen model and context, and stops it when pi ends", async () => {
-    await sandbox.prompt("say hi", { DS4_CONTEXT_KB: "32" });
-    const argv = sandbox.requests()[0]?.argv ?? [];
-    assert.equal(argv[argv.indexOf("-m") + 1], sandbox.env["DS4_MODEL"]);
-    assert.equal(argv[argv.indexOf("--ctx") + 1], "32000");
-    assert.equal(argv[argv.indexOf("--host") + 1], "127.0.0.1");
-    const pids = sandbox.serverPids();
-    assert.equal(pids.length, 1);
-    await until("the server is gone", () => !pids.some(isAlive));
-  });
-
-  it("sends the session's id in headers", async () => {
-    await sandbox.prompt("say hi");
-    const headers = sandbox.requests().map((request) => request.headers);
-    assert.ok(headers[0]?.["session_id"]);
-    assert.equal(headers[0]["session_id"], headers[1]?.["session_id"]);
-  });
-
   it("answers in JSON mode", async () => {
     const outcome = await sandbox.run(["--mode", "json", "say hi", ...MODEL_ARGS, "--no-session"]);
     const records = outcome.stdout.trim().split("\n").map((line) => JSON.parse(line) as Record<string, any>);
@@ -82,14 +71,8 @@ describe("pi with the package installed from a path", () => {
     assert.deepEqual(await pi.prompt("say hi"), [ANSWER]);
     const status = pi.seen.filter((r) => r.type === "extension_ui_request" && r["method"] === "setStatus");
     assert.ok(status.some((r) => JSON.stringify(r).includes("starting the server")));
-    const notified = pi.next("notify", (r) => r.type === "extension_ui_request" && r["method"] === "notify");
-    pi.send({ type: "prompt", message: "/ds4" });
-    assert.match(JSON.stringify(await notified), /serving at http:\/\/127\.0\.0\.1:\d+/);
-    const said = async (command: string) => {
-      const answer = pi.next("notify", (r) => r.type === "extension_ui_request" && r["method"] === "notify");
-      pi.send({ type: "prompt", message: command });
-      return String((await answer)["message"]);
-    };
+    const said = (command: string) => pi.said(command);
+    assert.match(await said("/ds4"), /serving at http:\/\/127\.0\.0\.1:\d+/);
     assert.match(await said("/ds4 status"), /model .*model\.gguf, used by 1 pi\n.*context 4096.*\n.*25 % of prompts from cache.*answer 12\.5 t\/s/);
     assert.match(await said("/ds4 steer 1"), /DS4_DIR_STEERING_FILE names no direction file/);
     assert.match(await said("/ds4 doctor"), /Node\.js [\d.]+[\s\S]*has port \d+/);

@@ -9,6 +9,19 @@ import { RpcPi } from "./support/rpc.ts";
 
 const BIN_DIR = process.env["DS4_BIN_DIR"] ?? path.join(PACKAGE_DIR, "build", "release", "bin");
 
+/** Unit vectors that mean nothing, one for each layer: strongly applied they spoil any answer. */
+function randomDirection(layers: number, width: number): Float32Array {
+  let state = 7;
+  const values = new Float32Array(layers * width).map(() => {
+    state = (state * 1664525 + 1013904223) % 2 ** 32;
+    return state / 2 ** 31 - 1;
+  });
+  return values.map((value, i) => {
+    const from = i - (i % width);
+    return value / Math.hypot(...values.subarray(from, from + width));
+  });
+}
+
 describe("pi with ds4-server", () => {
   const sandbox = new Sandbox({
     DS4_SERVER_BINARY: path.join(BIN_DIR, "ds4-server"),
@@ -63,6 +76,31 @@ describe("pi with ds4-server", () => {
       assert.equal(await pi.close(), 0);
     });
   }
+
+  it("is steered by /ds4 steer N, as far as the server allows, until it is turned off", async () => {
+    const file = path.join(sandbox.home, "direction.f32");
+    fs.writeFileSync(file, new Uint8Array(randomDirection(6, 256).buffer));
+    fs.writeFileSync(path.join(sandbox.home, "direction.json"), '{"format": "ds4-directional-steering-v1", "ds4x": {"recommended": {"mode": "add"}}}');
+    const env = { DS4_DIR_STEERING_FILE: file, DS4_DIR_STEERING_FFN: "-0.25", DS4_DIR_STEERING_POLICY: "decoding" };
+    const pi = new RpcPi(sandbox, ["--no-session", "--no-tools", "--thinking", "off"], env);
+    const said = (command: string) => pi.said(command);
+    const answer = async () => {
+      await pi.call({ type: "new_session" });
+      return (await pi.prompt("say hello")).join("");
+    };
+    assert.equal(await said("/ds4 steer"), "Steering: ffn -0.25, attn 0, policy decoding.");
+    assert.equal(await said("/ds4 steer off"), "Steering is off for this pi.");
+    const plain = await answer();
+    assert.match(plain, /Hello|Hi/);
+    assert.match(await said("/ds4 steer 4"), /from -3 to 3, not 4/);
+    assert.equal(await answer(), plain, "a strength that was refused changes nothing");
+    assert.equal(await said("/ds4 steer -3"), "Steering strength is -3 for this pi.");
+    assert.notEqual(await answer(), plain);
+    assert.match(await said("/ds4 status"), /steering ffn -0\.25, attn 0 \(decoding\)[\s\S]*Steering strength is -3 for this pi/);
+    await said("/ds4 steer 0");
+    assert.equal(await answer(), plain);
+    assert.equal(await pi.close(), 0);
+  });
 
   it("gives the first token soon after a cold start", async (t) => {
     await until("no server", () => sandbox.server() === undefined);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { Sandbox } from "./support/pi.ts";
+import { RpcPi } from "./support/rpc.ts";
 
 describe("requests", () => {
   const sandbox = new Sandbox();
@@ -11,9 +12,9 @@ describe("requests", () => {
   beforeEach(() => sandbox.clearRequests());
   after(() => sandbox.remove());
 
-  it("carry the seed the user set", async () => {
-    await sandbox.prompt("hi", { DS4_REPRODUCIBLE_SEED: "7" });
-    assert.deepEqual(sandbox.chatBodies().map((body) => body["seed"]), [7, 7]);
+  it("carry the seed and ask for no more tokens than the user set", async () => {
+    await sandbox.prompt("hi", { DS4_REPRODUCIBLE_SEED: "7", DS4_MAX_TOKENS: "123" });
+    assert.deepEqual(sandbox.chatBodies().map((body) => [body["seed"], body["max_tokens"]]), [[7, 123], [7, 123]]);
   });
 
   it("carry no seed when reproducibility is off", async () => {
@@ -23,41 +24,33 @@ describe("requests", () => {
     for (const body of bodies) assert.ok(!("seed" in body));
   });
 
-  for (const [name, value] of [
-    ["DS4_REPRODUCIBLE_SEED", "-3"],
-    ["DS4_REPRODUCIBLE_SEED", "4.5"],
-    ["DS4_REPRODUCIBLE", "maybe"],
-    ["DS4_CONTEXT_KB", "0"],
-  ] as const) {
-    it(`are not sent when ${name} is ${value}`, async () => {
-      const outcome = await sandbox.prompt("hi", { [name]: value });
-      assert.equal(outcome.status, 1);
-      assert.equal(outcome.stdout, "");
-      assert.ok(outcome.stderr.includes(`${name} must be`), outcome.stderr);
-      assert.ok(outcome.stderr.includes(`not "${value}"`), outcome.stderr);
-      assert.deepEqual(sandbox.chatBodies(), []);
-    });
-  }
-
-  it("ask for no more than DS4_MAX_TOKENS", async () => {
-    await sandbox.prompt("hi", { DS4_MAX_TOKENS: "123" });
-    assert.deepEqual(sandbox.chatBodies().map((body) => body["max_tokens"]), [123, 123]);
+  // tests/extension/settings.test.ts has all variables and their wrong values.
+  it("are not sent when a variable makes no sense", async () => {
+    const outcome = await sandbox.prompt("hi", { DS4_REPRODUCIBLE_SEED: "-3" });
+    assert.equal(outcome.status, 1);
+    assert.equal(outcome.stdout, "");
+    assert.match(outcome.stderr, /DS4_REPRODUCIBLE_SEED must be a positive integer, not "-3"/);
+    assert.deepEqual(sandbox.chatBodies(), []);
   });
 
-  // pi's level, then what the server is asked for.
-  for (const [level, thinking, effort] of [
-    ["off", "disabled", undefined],
-    ["medium", "enabled", "high"],
-    ["high", "enabled", "high"],
-    ["max", "enabled", "max"],
-  ] as const) {
-    it(`ask for ${thinking} thinking at level ${level}`, async () => {
-      await sandbox.prompt("hi", {}, ["--thinking", level]);
-      const body = sandbox.chatBodies()[0];
-      assert.equal(body?.["thinking"].type, thinking);
-      assert.equal(body?.["reasoning_effort"], effort);
-    });
-  }
+  it("ask for the thinking that pi's level stands for", async () => {
+    const pi = new RpcPi(sandbox, ["--no-session"]);
+    // pi's level, then what the server is asked for.
+    for (const [level, thinking, effort] of [
+      ["off", "disabled", undefined],
+      ["minimal", "enabled", "high"],
+      ["medium", "enabled", "high"],
+      ["high", "enabled", "high"],
+      ["xhigh", "enabled", "max"],
+      ["max", "enabled", "max"],
+    ] as const) {
+      await pi.call({ type: "set_thinking_level", level });
+      await pi.prompt("hi");
+      const body = sandbox.chatBodies().at(-1);
+      assert.deepEqual([level, body?.["thinking"].type, body?.["reasoning_effort"]], [level, thinking, effort]);
+    }
+    assert.equal(await pi.close(), 0);
+  });
 
   it("reach the server also where a proxy is configured", async () => {
     const proxy = "http://127.0.0.1:1";

@@ -70,7 +70,8 @@ describe("the terminal interface", { skip: hasTmux ? false : "tmux is not instal
   const screen = new Screen();
   before(async () => {
     assert.equal((await sandbox.install()).status, 0);
-    screen.start(sandbox, { MOCK_LOAD_MS: "2500" });
+    sandbox.hold();
+    screen.start(sandbox, {});
     await screen.shows(/\[Extensions\]/);
   });
   after(async () => {
@@ -78,11 +79,24 @@ describe("the terminal interface", { skip: hasTmux ? false : "tmux is not instal
     await sandbox.remove();
   });
 
-  it("shows the model loading in the status line, then the answer", async () => {
+  it("cancels a start with Escape, without an error and without a second try", async () => {
+    screen.type("say nothing");
+    await screen.enterUntil(/ds4: loading the model 40 %/);
+    screen.press("Escape");
+    await screen.shows(/Operation aborted/);
+    assert.doesNotMatch(screen.text(), /ds4: loading/);
+    assert.deepEqual(sandbox.chatBodies(), []);
+  });
+
+  it("shows, after a /reload in the middle of that start, the same model loading in the status line, then the answer", async () => {
+    screen.type("/reload");
+    await screen.enterUntil(/Reloaded/);
     screen.type("say hi");
-    await screen.enterUntil(/ds4: loading the model \d+ %/);
+    await screen.enterUntil(/ds4: loading the model 40 %/);
+    sandbox.release();
     await screen.shows(/Tool said: mock-42/);
     await until("the status is cleared", () => !/ds4: loading/.test(screen.text()));
+    assert.equal(sandbox.serverPids().length, 1, "the server whose start was cancelled serves now");
   });
 
   for (const [columns, rows] of [[100, 30], [60, 20]] as const) {

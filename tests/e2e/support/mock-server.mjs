@@ -2,7 +2,8 @@
 // A scripted stand-in for ds4-server: same command line, same start-up behaviour, same wire format, no model.
 // It answers a prompt with reasoning and one call of pi's bash tool, and a tool result with "Tool said: ...".
 //   MOCK_LOG_DIR    every request is written there as NNN.json {method, url, headers, body}; pid as pid.NNN
-//   MOCK_LOAD_MS    /health says "loading" for so long          MOCK_DELAY_MS   pause between pieces of an answer
+//   MOCK_HOLD       a file: while it exists /health says "loading", 40 %
+//   MOCK_DELAY_MS   pause between pieces of an answer
 //   MOCK_SAY        lines written to standard error first       MOCK_EXIT       then exit with this status
 //   MOCK_IGNORE_TERM  only SIGKILL ends it                 MOCK_FLAGS      what --help lists beside the basic flags
 //   MOCK_CRASH_ONCE a file: if it does not exist, it is created and the process dies in the middle of an answer
@@ -19,8 +20,6 @@ if (process.argv.includes("--help")) {
 const options = new Map();
 for (let i = 2; i < process.argv.length; i += 2) options.set(process.argv[i], process.argv[i + 1]);
 const port = Number(options.get("--port"));
-const bornAt = Date.now();
-const loadMs = Number(env.MOCK_LOAD_MS ?? 0);
 const delayMs = Number(env.MOCK_DELAY_MS ?? 0);
 const MODEL = "deepseek-v4-flash";
 const STATUS = {
@@ -107,9 +106,8 @@ const server = http.createServer(async (request, response) => {
   const parts = [];
   for await (const part of request) parts.push(part);
   const text = Buffer.concat(parts).toString();
-  const loaded = loadMs === 0 ? 1 : Math.min(1, (Date.now() - bornAt) / loadMs);
   if (request.url === "/health") {
-    if (loaded < 1) return sendJson(response, 503, { status: "loading", progress: loaded });
+    if (env.MOCK_HOLD && fs.existsSync(env.MOCK_HOLD)) return sendJson(response, 503, { status: "loading", progress: 0.4 });
     return sendJson(response, 200, { status: "ok" });
   }
   if (request.url === "/v1/status") return sendJson(response, 200, STATUS);

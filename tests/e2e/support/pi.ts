@@ -69,6 +69,7 @@ export class Sandbox {
       DS4_WATCHDOG_TICK: "0.1",
       DS4_MODEL: modelPath,
       MOCK_LOG_DIR: this.requestsDir,
+      MOCK_HOLD: path.join(this.home, "hold"),
       ...extra,
     };
   }
@@ -149,6 +150,15 @@ export class Sandbox {
   /** Ends when no mock server of this sandbox runs any more. */
   async allGone(): Promise<void> {
     await until("the server is gone", () => !this.serverPids().some(isAlive));
+  }
+
+  /** Until `release`, servers say that they are loading. */
+  hold(): void {
+    fs.writeFileSync(this.env["MOCK_HOLD"] as string, "");
+  }
+
+  release(): void {
+    fs.rmSync(this.env["MOCK_HOLD"] as string, { force: true });
   }
 
   clearRequests(): void {

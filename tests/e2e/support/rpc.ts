@@ -1,4 +1,5 @@
 // A pi in RPC mode: one JSON record per line in both directions.
+import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
 import { collect, ended, MODEL_ARGS, type Sandbox } from "./pi.ts";
 
@@ -7,6 +8,7 @@ export type RpcRecord = Record<string, any> & { type: string };
 interface Waiter {
   matches: (record: RpcRecord) => boolean;
   resolve: (record: RpcRecord) => void;
+  fail: (why: string) => void;
 }
 
 export class RpcPi {
@@ -19,6 +21,9 @@ export class RpcPi {
   constructor(sandbox: Sandbox, args: string[] = [], extra: Record<string, string | undefined> = {}) {
     this.child = sandbox.spawn(["--mode", "rpc", ...MODEL_ARGS, ...args], extra);
     this.output = collect(this.child);
+    this.child.once("close", () => {
+      for (const waiter of this.waiters) waiter.fail("before pi ended");
+    });
     let rest = Buffer.alloc(0);
     this.child.stdout?.on("data", (data: Buffer) => {
       rest = Buffer.concat([rest, data]);
@@ -45,15 +50,18 @@ export class RpcPi {
   /** The next record (from now on) that matches. */
   next(what: string, matches: (record: RpcRecord) => boolean, limitMs = 30_000): Promise<RpcRecord> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        reject(new Error(`no ${what} in ${limitMs} ms; stderr: ${this.output.stderr()}`));
-      }, limitMs);
+      const fail = (why: string) => {
+        clearTimeout(timer);
+        reject(new Error(`no ${what} ${why}; stderr: ${this.output.stderr()}`));
+      };
+      const timer = setTimeout(() => fail(`in ${limitMs} ms`), limitMs);
       this.waiters.push({
         matches,
         resolve: (record) => {
           clearTimeout(timer);
           resolve(record);
         },
+        fail,
       });
     });
   }
@@ -79,9 +87,30 @@ export class RpcPi {
       .flatMap((part) => (part.type === "text" ? [part.text ?? ""] : []));
   }
 
+  /** What a command of the package answers. */
+  async said(command: string): Promise<string> {
+    const answer = this.next("notification", (r) => r.type === "extension_ui_request" && r["method"] === "notify");
+    this.send({ type: "prompt", message: command });
+    return String((await answer)["message"]);
+  }
+
+  /** Ends when the status line has shown this. */
+  async shows(pattern: RegExp): Promise<void> {
+    const matches = (r: RpcRecord) => r["method"] === "setStatus" && pattern.test(String(r["statusText"]));
+    if (!this.seen.some(matches)) await this.next(`status ${pattern}`, matches);
+  }
+
   async close(): Promise<number | null> {
     const end = ended(this.child);
     this.child.stdin?.end();
     return (await end)[0];
   }
+}
+
+/** The text of the one failure among these records; pi must not have tried again. */
+export function onlyFailure(records: RpcRecord[]): string {
+  const ends = records.filter((r) => r.type === "message_end" && r["message"].role === "assistant").map((r) => r["message"]);
+  assert.deepEqual(ends.map((message) => message.stopReason), ["error"], JSON.stringify(ends));
+  assert.ok(!records.some((r) => r.type === "auto_retry_start"), "pi tries again");
+  return String(ends[0].errorMessage);
 }
