@@ -20,14 +20,14 @@ endif
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 .PHONY: all help try-agents deps deps-dev ds4-server build-tests test test-asan test-tsan test-neon cuda fuzz chaos demo \
-        eval-nano agent-replay load format check-format lint docs man install clean
+        eval-nano steer-nano steer-nano-sweep agent-replay load format check-format lint docs man install clean
 .DEFAULT_GOAL := all
 
 all: build/release/build.ninja ## build the programs into build/release/bin (the default)
 	cmake --build build/release -j $(JOBS) --target $(PROGRAMS)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 deps: ## install what building, demo and tests need (apt or brew, then npm); says what it runs
 	scripts/deps.sh
@@ -89,6 +89,21 @@ eval-nano: all ## ask ds4-nano 1,320 held-out questions through the server and p
 	python3 models/nano/eval_items.py > build/eval/items.jsonl
 	node models/nano/evaluate.mjs --items build/eval/items.jsonl --server build/release/bin/ds4-server \
 	    --failures build/eval/failures.jsonl
+
+# What made steering/nano.f32. The pairs are made by models/nano/steering_data.py; the recommended dial was read from the sweep.
+STEER_NANO = build/release/bin/ds4-steer build -m models/nano/ds4-nano.gguf --pairs steering/nano/pairs.jsonl \
+    --answer-tokens 0 --component attn_out --layers 1-1 --recommend-attn 0.55 --recommend-mode add \
+    --measured steering/nano/sweep.csv --note "direct (-) to stakeholders (+)"
+steer-nano: all ## build the nano model's steering direction: steering/nano.f32, its sidecar and its report
+	$(STEER_NANO) --force -o steering/nano.f32 >steering/nano/report.txt
+
+NANO_SCALES = -2,-1,-0.75,-0.55,0.3,0.45,0.55,0.65,1,2
+steer-nano-sweep: all ## measure that direction on 580 held-out requests: steering/nano/sweep.csv and .png (10 minutes)
+	mkdir -p build/eval
+	python3 models/nano/steering_data.py items --count 120 --per-skill 50 >build/eval/steering.jsonl
+	build/release/bin/ds4-steer sweep -m models/nano/ds4-nano.gguf --items build/eval/steering.jsonl --site attn \
+	    --scales=$(NANO_SCALES) --csv steering/nano/sweep.csv --plot steering/nano/sweep.png \
+	    --title "ds4-nano: share of answers whose check holds" steering/nano.f32
 
 agent-replay: all node_modules/.package-lock.json ## a tool conversation of 30 turns and 20k tokens: which of its prompt tokens are read
 	node scripts/agent-replay.mjs

@@ -8,10 +8,10 @@ set -eu
 cd "$(dirname "$0")/.."
 
 APT="gcc libc6-dev make cmake ninja-build pkg-config libevent-dev libjson-c-dev libedit-dev libpcre2-dev
-     libxxhash-dev libcmocka-dev python3 python3-numpy git tmux"
+     libxxhash-dev libcmocka-dev libcairo2-dev python3 python3-numpy git tmux"
 APT_DEV="clang clang-format clang-tidy libclang-rt-dev shellcheck gcc-aarch64-linux-gnu libc6-dev-arm64-cross
          qemu-user chromium"
-BREW="cmake ninja pkg-config libevent json-c libedit pcre2 xxhash cmocka node numpy tmux"
+BREW="cmake ninja pkg-config libevent json-c libedit pcre2 xxhash cmocka cairo node numpy tmux"
 BREW_DEV="llvm shellcheck"
 
 run() {

@@ -7,4 +7,4 @@ _ds4() {
     if grep -qxF -- "$before=" <<<"$table"; then return 0; fi
     mapfile -t COMPREPLY < <(compgen -W "${table//=/}" -- "$word")
 }
-complete -o default -F _ds4 ds4 ds4-server ds4-gguf ds4-bench
+complete -o default -F _ds4 ds4 ds4-server ds4-gguf ds4-bench ds4-steer ds4-kv

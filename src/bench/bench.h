@@ -10,7 +10,7 @@
 
 typedef struct bench_settings {
     const char *model, *prompt_file, *chat_prompt_file, *system, *csv_file;
-    bool synthetic, warm, json, no_roof;
+    bool synthetic, warm, json, no_roof, steering;
     int64_t ctx_start, ctx_max, ctx_alloc, step_incr, gen_tokens, repeat, n_threads;
     double step_mul;
     uint64_t seed;
@@ -49,6 +49,7 @@ typedef struct bench_row {
     bench_spread prefill_tps, gen_tps;
     double gen_p99_ms; /* slowest of a hundred decode steps, over all repeats */
     uint64_t kvcache_bytes;
+    double steering_cost; /* of a decode step, as a share of it; only measured with --steering */
 } bench_row;
 
 typedef struct bench_run bench_run;

@@ -90,6 +90,11 @@ static const ds4_option options[] = {
      .kind = DS4_OPTION_FLAG,
      FIELD(no_roof),
      .help = "do not measure the memory bandwidth of this machine first"},
+    {.names = "--steering",
+     .kind = DS4_OPTION_FLAG,
+     FIELD(steering),
+     .help = "also what steering both halves of all layers adds to a decode step: each token is "
+             "evaluated with and without, in turns"},
     {.group = "Report",
      .names = "--csv",
      .kind = DS4_OPTION_STRING,

@@ -12,8 +12,9 @@ struct bench_run {
     ds4_session *session;
     float *logits;
     uint32_t n_vocab, max_batch;
-    int32_t eos;       /* -1: none */
-    uint8_t *snapshot; /* the state at `frontier`; NULL at 0 */
+    int32_t eos;              /* -1: none */
+    ds4_direction *direction; /* of random unit vectors; NULL: the cost is not asked for */
+    uint8_t *snapshot;        /* the state at `frontier`; NULL at 0 */
     size_t n_snapshot;
     int64_t frontier;
     double *prefill_tps, *gen_tps; /* [repeat] */
@@ -28,6 +29,28 @@ int64_t bench_next_frontier(const bench_settings *settings, int64_t current) {
         if (next <= current) next = current + 1;
     }
     return next < settings->ctx_max ? next : settings->ctx_max;
+}
+
+/* What the vectors are is no matter for the time; both sites of all layers are edited. */
+static ds4_status make_direction(bench_run *run, const ds4_model_info *info, ds4_error *error) {
+    size_t n = info->n_embd;
+    float *rows = malloc(info->n_layers * n * sizeof *rows);
+    if (rows == NULL)
+        return ds4_fail_memory(error, info->n_layers * n * sizeof *rows, "a direction");
+    uint32_t state = 12345;
+    for (size_t l = 0; l < info->n_layers; l++) {
+        double sum = 0;
+        for (size_t i = 0; i < n; i++) {
+            state = state * 1664525u + 1013904223u;
+            rows[l * n + i] = (float)(state >> 8) / (float)(1 << 23) - 1;
+            sum += (double)rows[l * n + i] * (double)rows[l * n + i];
+        }
+        for (size_t i = 0; i < n; i++) rows[l * n + i] /= (float)sqrt(sum);
+    }
+    ds4_status status =
+        ds4_direction_create(rows, info->n_layers, info->n_embd, &run->direction, error);
+    free(rows);
+    return status;
 }
 
 ds4_status bench_run_create(const bench_settings *settings, const ds4_model *model,
@@ -58,6 +81,8 @@ ds4_status bench_run_create(const bench_settings *settings, const ds4_model *mod
         status =
             ds4_session_create(run->engine, (uint32_t)settings->ctx_alloc, &run->session, error);
     }
+    if (status == DS4_OK && settings->steering)
+        status = make_direction(run, ds4_model_get_info(model), error);
     if (status != DS4_OK) {
         bench_run_destroy(run);
         return status;
@@ -70,6 +95,7 @@ void bench_run_destroy(bench_run *run) {
     if (run == NULL) return;
     ds4_session_destroy(run->session);
     ds4_engine_destroy(run->engine);
+    ds4_direction_close(run->direction);
     free(run->snapshot);
     free(run->step_ms);
     free(run->gen_tps);
@@ -143,6 +169,21 @@ static ds4_status time_decode(bench_run *run, size_t round, ds4_error *error) {
     return status;
 }
 
+/* One token under a dial, or none. */
+static ds4_status time_token(bench_run *run, int32_t token, const ds4_steering *steering,
+                             double *seconds, ds4_error *error) {
+    ds4_batch_item item = {.session = run->session,
+                           .tokens = &token,
+                           .n_tokens = 1,
+                           .want = DS4_LOGITS_LAST,
+                           .logits = run->logits,
+                           .steering = steering};
+    double begin = bench_seconds();
+    ds4_status status = ds4_engine_forward(run->engine, &item, 1, error);
+    *seconds = bench_seconds() - begin;
+    return status;
+}
+
 static int compare_numbers(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -152,6 +193,32 @@ static bench_spread spread_of(double *values, size_t n) {
     qsort(values, n, sizeof *values, compare_numbers);
     double median = n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
     return (bench_spread){.median = median, .min = values[0], .max = values[n - 1]};
+}
+
+/* Each token is evaluated both ways, the other one first every second time: whatever else the
+ * machine does falls on both alike. The dial is so small that it hardly moves the text. The ratios
+ * go where the times of the steps were. */
+static ds4_status measure_steering(bench_run *run, double *cost, ds4_error *error) {
+    const ds4_steering dial = {.direction = run->direction, .ffn = -0.01f, .attn = -0.01f};
+    size_t n = (size_t)run->settings->repeat * (size_t)run->settings->gen_tokens, done = 0;
+    size_t per_round = (size_t)run->settings->gen_tokens;
+    ds4_status status = DS4_OK;
+    for (size_t i = 0; i < n && status == DS4_OK; i++) {
+        double seconds[2] = {1, 1};
+        bool first = i % per_round == 0;
+        if (first) status = go_back(run, error);
+        int32_t token = first ? run->prompt->ids[0] : pick_greedy(run);
+        uint32_t before = ds4_session_length(run->session);
+        for (size_t k = 0; k < 2 && status == DS4_OK; k++) {
+            size_t steered = (i + k) % 2;
+            if (k == 1) status = ds4_session_rewind(run->session, before, error);
+            if (status == DS4_OK)
+                status = time_token(run, token, steered ? &dial : NULL, &seconds[steered], error);
+        }
+        run->step_ms[done++] = seconds[1] / seconds[0];
+    }
+    if (status == DS4_OK) *cost = spread_of(run->step_ms, done).median - 1;
+    return status;
 }
 
 ds4_status bench_run_frontier(bench_run *run, int64_t frontier, bench_row *row, ds4_error *error) {
@@ -182,5 +249,5 @@ ds4_status bench_run_frontier(bench_run *run, int64_t frontier, bench_row *row, 
     run->snapshot = snapshot;
     run->n_snapshot = n_snapshot;
     run->frontier = frontier;
-    return DS4_OK;
+    return run->direction != NULL ? measure_steering(run, &row->steering_cost, error) : DS4_OK;
 }

@@ -10,7 +10,7 @@ static const char csv_header[] =
     "ctx_tokens,prefill_tokens,prefill_tps,gen_tokens,gen_tps,kvcache_bytes,"
     "prefill_tps_min,prefill_tps_max,gen_tps_min,gen_tps_max,gen_p99_ms,"
     "weight_bytes_per_token,gen_gb_per_s,roof_gb_per_s,roof_fraction,"
-    "flops_per_token,prefill_gflop_per_s\n";
+    "flops_per_token,prefill_gflop_per_s";
 
 /* What a row amounts to on this machine. */
 typedef struct derived {
@@ -38,8 +38,10 @@ static void write_csv_row(const bench_report *report, const bench_row *row) {
         fprintf(report->file, "%.2f,%.3f", report->roof_gb_per_second, d.roof_fraction);
     else
         fputc(',', report->file); /* not measured: empty cells */
-    fprintf(report->file, ",%llu,%.2f\n", (unsigned long long)report->info->flops_per_token,
+    fprintf(report->file, ",%llu,%.2f", (unsigned long long)report->info->flops_per_token,
             d.prefill_gflop);
+    if (report->settings->steering) fprintf(report->file, ",%.3f", 100 * row->steering_cost);
+    fputc('\n', report->file);
 }
 
 static void write_json_spread(FILE *file, const char *name, const bench_spread *spread) {
@@ -58,7 +60,10 @@ static void write_json_row(const bench_report *report, const bench_row *row) {
             row->gen_p99_ms, (unsigned long long)row->kvcache_bytes, d.gen_gb);
     if (report->roof_gb_per_second > 0)
         fprintf(report->file, ",\"roof_fraction\":%.4f", d.roof_fraction);
-    fprintf(report->file, ",\"prefill_gflop_per_s\":%.3f}", d.prefill_gflop);
+    fprintf(report->file, ",\"prefill_gflop_per_s\":%.3f", d.prefill_gflop);
+    if (report->settings->steering)
+        fprintf(report->file, ",\"steering_cost_percent\":%.3f", 100 * row->steering_cost);
+    fputc('}', report->file);
 }
 
 static void begin_json(const bench_report *report) {
@@ -88,7 +93,8 @@ void bench_report_begin(bench_report *report) {
     if (report->json)
         begin_json(report);
     else
-        fputs(csv_header, report->file);
+        fprintf(report->file, "%s%s\n", csv_header,
+                report->settings->steering ? ",steering_cost_percent" : "");
     fflush(report->file);
 }
 

@@ -78,6 +78,7 @@ static void on_done(void *context, const ds4_sched_result *result) {
     snprintf(w->message, sizeof w->message, "%s", result->message != NULL ? result->message : "");
     w->answer->n_evaluated = result->n_prompt - result->n_cached;
     w->answer->n_generated = result->n_generated;
+    w->answer->n_steered = result->n_steered;
     w->answer->prefill_seconds = result->prefill_seconds;
     w->answer->decode_seconds = result->decode_seconds;
     pthread_cond_signal(&w->changed);
@@ -165,6 +166,8 @@ ds4_status cli_answer_run(ds4_sched *sched, const cli_settings *settings, const 
                      .has_min_p = true,
                      .has_top_k = true,
                      .seed = settings->seed},
+        .steering = settings->steering,
+        .steer_policy = (ds4_steer_policy)settings->steer_policy,
         .parser = {.thinking = thinking},
         .sink = {.started = on_started, .event = on_event, .done = on_done, .context = &w},
         .label = "cli"};

@@ -12,6 +12,7 @@ typedef struct cli_answer {
     ds4_chat_result message; /* free with ds4_chat_result_free; also what a stopped answer said */
     uint32_t n_evaluated;    /* prompt tokens that were not found in the session */
     uint32_t n_generated;
+    uint32_t n_steered; /* of these, evaluated under the dial */
     double prefill_seconds, decode_seconds;
     bool interrupted;
 } cli_answer;

@@ -141,15 +141,22 @@ static const ds4_option chat_options[] = {
      .help = "the same as --backend cuda"},
     CLI_OPTION_KV_SIM,
     CLI_OPTION_ACTIVATIONS("int8"),
+    DS4_DIAL_OPTIONS(cli_settings, dial),
+    {.names = "--dir-steering-policy",
+     .kind = DS4_OPTION_CHOICE,
+     .argument = "POLICY",
+     .choices = "final-answer=final=tool-safe|decoding=decode|always|off=none",
+     .default_text = "final-answer",
+     .config_key = "dir-steering-policy",
+     CLI_FIELD(steer_policy),
+     .help = "what is steered: the prose of answers, all that is sampled, the prompt too, or "
+             "nothing"},
     LATER("--metal", NULL, "Metal backend"),
     LATER("--mt -mt --mpp", "MODE", "tensor cores policy"),
     LATER("--quality", NULL, "exact GPU kernels"),
     LATER("--mtp", "FILE", "draft model"),
     LATER("--mtp-draft", "N", "draft tokens"),
     LATER("--mtp-margin", "F", "draft confidence"),
-    LATER("--dir-steering-file", "FILE", "steering direction"),
-    LATER("--dir-steering-ffn", "F", "steering scale"),
-    LATER("--dir-steering-attn", "F", "steering scale"),
     LATER("--inspect", NULL, "use ds4-gguf inspect"),
     LATER("--dump-tokens", NULL, "use ds4 tokenize"),
     LATER("--dump-logprobs", "FILE", "log-probabilities of an answer"),
@@ -259,8 +266,23 @@ static int run_once(cli_chat_state *chat, ds4_text prompt) {
 
 /* ---- the program ---- */
 
+static ds4_status open_dial(cli_settings *settings, const ds4_model *model, ds4_dial *dial,
+                            ds4_error *error) {
+    ds4_strbuf warning = {0};
+    ds4_status status = ds4_dial_open(&settings->dial, model, dial, &warning, error);
+    if (warning.n > 0) fprintf(stderr, "ds4: warning: %s\n", warning.data);
+    ds4_strbuf_free(&warning);
+    settings->steering = dial->start;
+    if (status == DS4_OK && dial->direction != NULL)
+        fprintf(stderr, "ds4: directional steering enabled: %s attn=%g ffn=%g mode=%s\n",
+                settings->dial.file, (double)dial->start.attn, (double)dial->start.ffn,
+                ds4_steer_mode_name(dial->start.mode));
+    return status;
+}
+
 static int run_with_model(cli_settings *settings, ds4_model *model, const ds4_text *prompt) {
     cli_chat_state chat = {.settings = settings, .model = model};
+    ds4_dial dial = {0};
     ds4_error error = {0};
     int exit_status = CLI_OK;
     chat.tokenizer = ds4_model_get_tokenizer(model);
@@ -272,11 +294,17 @@ static int run_with_model(cli_settings *settings, ds4_model *model, const ds4_te
     if (status != DS4_OK) return cli_report_model(&error);
     if (cli_think_warning(settings) != NULL)
         fprintf(stderr, "ds4: warning: %s\n", cli_think_warning(settings));
-    status = cli_engine_open(settings, model, &chat.sched, &error);
-    if (status != DS4_OK) return cli_report(&error);
+    status = open_dial(settings, model, &dial, &error);
+    if (status == DS4_OK) status = cli_engine_open(settings, model, &chat.sched, &error);
+    if (status != DS4_OK) {
+        ds4_dial_close(&dial);
+        return cli_report(&error);
+    }
+    chat.steers_attention = dial.start.attn != 0 && dial.start.ffn == 0;
     exit_status = prompt != NULL ? run_once(&chat, *prompt) : cli_repl_run(&chat);
     cli_conversation_free(&chat.conversation);
     ds4_sched_destroy(chat.sched);
+    ds4_dial_close(&dial);
     return exit_status;
 }
 
@@ -287,6 +315,7 @@ int cli_chat(int argc, char *const *argv) {
     ds4_strbuf file = {0};
     ds4_model *model = NULL;
     int exit_status = CLI_OK;
+    ds4_dial_settings_init(&settings.dial);
     if (!cli_parse(&cli_program, argc, argv, &settings, &parsed, &exit_status)) return exit_status;
 
     ds4_text prompt = {settings.prompt, settings.prompt != NULL ? strlen(settings.prompt) : 0};
@@ -302,6 +331,11 @@ int cli_chat(int argc, char *const *argv) {
             goto done;
         }
         prompt = text_of(&file);
+    }
+    if (ds4_dial_settings_check(&settings.dial, &error) != DS4_OK) {
+        fprintf(stderr, "ds4: %s\n", error.message);
+        exit_status = CLI_USAGE;
+        goto done;
     }
     if (cli_open_model(&settings, &model, &error) != DS4_OK) {
         exit_status = cli_report_model(&error);

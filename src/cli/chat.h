@@ -11,6 +11,7 @@ typedef struct cli_chat_state {
     const ds4_model *model;
     const ds4_tokenizer *tokenizer;
     ds4_sched *sched;
+    bool steers_attention; /* the dial at the start steers attention alone: /steer N turns that */
     cli_conversation conversation;
     cli_answer last; /* numbers of the last answer, for /stats; its message is released */
 } cli_chat_state;

@@ -5,6 +5,7 @@
 
 #include "base/options.h"
 #include "ds4.h"
+#include "steering/dial.h"
 
 enum {
     CLI_OK = 0,
@@ -33,6 +34,9 @@ typedef struct cli_settings {
     int show_thinking; /* CLI_SHOW_ */
     int color;         /* CLI_COLOR_ */
     bool warm;
+    ds4_dial_settings dial;
+    int steer_policy;      /* ds4_steer_policy */
+    ds4_steering steering; /* the dial now: what the options say, or /steer since */
     /* Diagnostics. */
     const char *tokens_file, *out_file;
     int64_t chunk; /* 0: as many as the engine takes */

@@ -1,5 +1,7 @@
 /* The interactive chat: lines in, answers or commands out. */
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -139,11 +141,50 @@ static next run_retry(cli_chat_state *chat, char *argument) {
     return GO_ON;
 }
 
+static void show_dial(const ds4_steering *dial) {
+    printf("Steering: ffn %g, attn %g, mode %s.\n", (double)dial->ffn, (double)dial->attn,
+           ds4_steer_mode_name(dial->mode));
+}
+
+/* "/steer" shows the dial. "/steer N" turns what is steered: attention where only that is, else
+ * the feed-forward halves. "/steer FFN ATTN" sets both. */
+static next run_steer(cli_chat_state *chat, char *argument) {
+    ds4_steering *dial = &chat->settings->steering;
+    if (dial->direction == NULL) {
+        complain("there is no direction; start with --dir-steering-file FILE");
+        return GO_ON;
+    }
+    if (argument[0] == '\0') {
+        show_dial(dial);
+        return GO_ON;
+    }
+    char *end = argument;
+    double scale[2];
+    int n = 0;
+    while (n < 2 && *end != '\0') {
+        scale[n] = strtod(argument, &end);
+        if (end == argument || (*end != '\0' && *end != ' ') || !(fabs(scale[n]) <= 100)) break;
+        argument = end + strspn(end, " ");
+        end = argument;
+        n++;
+    }
+    if (n == 0 || *end != '\0') {
+        complain("/steer needs a scale from -100 to 100, or two: for ffn and for attn");
+    } else {
+        bool attention_only = chat->steers_attention;
+        if (n == 2 || !attention_only) dial->ffn = (float)scale[0];
+        if (n == 2 || attention_only) dial->attn = (float)scale[n - 1];
+        show_dial(dial);
+    }
+    return GO_ON;
+}
+
 static next run_stats(cli_chat_state *chat, char *argument) {
     (void)argument;
-    printf("Last answer: %u prompt tokens evaluated in %.2f s, %u tokens generated in %.2f s.\n",
+    printf("Last answer: %u prompt tokens evaluated in %.2f s, %u tokens generated in %.2f s, %u "
+           "of them steered.\n",
            chat->last.n_evaluated, chat->last.prefill_seconds, chat->last.n_generated,
-           chat->last.decode_seconds);
+           chat->last.decode_seconds, chat->last.n_steered);
     return run_ctx(chat, (char[]){""});
 }
 
@@ -162,6 +203,7 @@ static const command commands[] = {
     {"/nothink", "", "answer without thinking", run_nothink},
     {"/ctx", "[N]", "show or change the context size", run_ctx},
     {"/read", "FILE", "say what is in a file", run_read},
+    {"/steer", "[N]", "show or turn the steering dial; two numbers: ffn and attn", run_steer},
     {"/undo", "", "take back the last question and its answer", run_undo},
     {"/retry", "", "answer the last question again", run_retry},
     {"/stats", "", "numbers of the last answer", run_stats},

@@ -98,6 +98,10 @@ ds4_status ds4_draw_token(ds4_draw *draw, const float *logits, const uint64_t *b
     return status;
 }
 
+ds4_rng *ds4_draw_rng(ds4_draw *draw) {
+    return ds4_sampler_rng(draw->sampler);
+}
+
 void ds4_draw_accept(ds4_draw *draw, int32_t token) {
     if (draw->edit != NULL) ds4_logit_edit_add_picked(draw->edit, token);
 }

@@ -5,6 +5,7 @@
 
 #include "ds4.h"
 #include "sample/logit_edit.h"
+#include "sample/sampler.h"
 
 /* Which tokens an answer can never contain: control tokens that would only be noise in it, and ids
  * past the vocabulary. Read-only after creation, shared by all answers of a model, any thread. */
@@ -36,6 +37,8 @@ void ds4_draw_add_prompt(ds4_draw *draw, const int32_t *tokens, size_t n);
  * the token until it is accepted. */
 ds4_status ds4_draw_token(ds4_draw *draw, const float *logits, const uint64_t *banned, bool greedy,
                           int32_t *token, ds4_error *error);
+/* The random state, to be kept and restored. */
+ds4_rng *ds4_draw_rng(ds4_draw *draw);
 /* The token is part of the output: penalties count it. */
 void ds4_draw_accept(ds4_draw *draw, int32_t token);
 

@@ -28,6 +28,7 @@ struct ds4_generation {
     ds4_steer_policy policy; /* OFF when the dial does nothing */
     bool tools_active;
     bool speaking;        /* a visible token was chosen */
+    ds4_rng before_again; /* the random state of its first draw */
     bool again;           /* the next logits are those of the last token under the dial */
     int32_t undial_token; /* then: what was chosen without it */
     uint32_t steered_count;
@@ -157,11 +158,13 @@ static ds4_status draw(ds4_generation *generation, const float *logits, bool gre
 }
 
 /* The first visible token under the dial: drawn from those that are visible, by drawing until one
- * comes. A distribution that hardly has any is not asked for ever: then it stays with what was
- * chosen without the dial. */
+ * comes, beginning with the random number that was drawn without the dial, so that the dial alone
+ * makes the difference. A distribution that hardly has any is not asked for ever: then it stays
+ * with what was chosen without the dial. */
 static ds4_status draw_first_word(ds4_generation *generation, const float *logits, int32_t *id,
                                   ds4_error *error) {
     enum { TRIES = 16 };
+    *ds4_draw_rng(generation->draw) = generation->before_again;
     ds4_status status = DS4_OK;
     for (int i = 0; status == DS4_OK && i < TRIES; i++) {
         status = draw(generation, logits, false, id, error);
@@ -185,11 +188,13 @@ static ds4_status choose(ds4_generation *generation, const float *logits, ds4_ou
         return draw_first_word(generation, logits, id, error);
     }
     bool greedy = ds4_regime_is_greedy(ds4_parser_regime(generation->parser));
+    const ds4_rng before = *ds4_draw_rng(generation->draw);
     ds4_status status = draw(generation, logits, greedy, id, error);
     if (status == DS4_OK && generation->policy == DS4_STEER_FINAL_ANSWER && !generation->speaking &&
         phase == DS4_PHASE_ANSWER_START && begins_prose(generation, *id)) {
         generation->again = *again = generation->speaking = true;
         generation->undial_token = *id;
+        generation->before_again = before;
     }
     return status;
 }

@@ -10,10 +10,11 @@
 #include "base/json_scan.h"
 #include "steer-tool/capture.h"
 #include "steer-tool/steer.h"
+#include "steer-tool/sweep_table.h"
 #include "steering/sidecar.h"
 
 typedef struct settings {
-    const char *model, *output, *pairs, *layers, *note, *recommend_mode;
+    const char *model, *output, *pairs, *layers, *note, *recommend_mode, *measured;
     ds4_pair_texts texts;
     int64_t threads, sessions, answer_tokens;
     int component;
@@ -153,8 +154,42 @@ static void write_layers(const result *r, ds4_strbuf *out) {
     ds4_strbuf_puts(out, "\n    ]");
 }
 
+/* What the sweep says of the recommended dial, beside no steering: shares per group. */
+static ds4_status write_measured(const settings *s, const ds4_sweep_table *sweep, ds4_strbuf *out,
+                                 ds4_error *error) {
+    ds4_steer_mode mode = strcmp(s->recommend_mode, "add") == 0 ? DS4_STEER_ADD : DS4_STEER_PROJECT;
+    size_t n = 0;
+    for (size_t i = 0; i < sweep->n; i++) {
+        const ds4_sweep_row *row = &sweep->rows[i], *plain = NULL;
+        if (row->mode != mode || (float)row->ffn != (float)s->recommend_ffn ||
+            (float)row->attn != (float)s->recommend_attn || row->n_items == 0)
+            continue;
+        for (size_t k = 0; k < sweep->n && plain == NULL; k++)
+            if (sweep->rows[k].mode == mode && sweep->rows[k].ffn == 0 &&
+                sweep->rows[k].attn == 0 && strcmp(sweep->rows[k].group, row->group) == 0)
+                plain = &sweep->rows[k];
+        if (plain == NULL || plain->n_items != row->n_items) continue;
+        ds4_strbuf_puts(out, n++ == 0 ? "    \"measured\": [" : ",");
+        ds4_strbuf_puts(out, "\n      {");
+        put_string(out, "group", row->group, ", ");
+        ds4_strbuf_printf(out,
+                          "\"items\": %" PRIu64 ", \"plain\": %.4g, \"steered\": %.4g, "
+                          "\"repetitive\": %" PRIu64 ", \"broken\": %" PRIu64 "}",
+                          row->n_items, (double)plain->n_check / (double)plain->n_items,
+                          (double)row->n_check / (double)row->n_items, row->n_repetitive,
+                          row->n_broken);
+    }
+    if (n == 0)
+        return ds4_fail(error, DS4_INVALID_ARGUMENT,
+                        "%.300s has no rows of the recommended dial and of no steering",
+                        s->measured);
+    ds4_strbuf_puts(out, "\n    ],\n");
+    return DS4_OK;
+}
+
 static ds4_status write_sidecar(const settings *s, const result *r, const ds4_model *model,
-                                ds4_error *error) {
+                                const ds4_sweep_table *sweep, ds4_error *error) {
+    ds4_status status = DS4_OK;
     const ds4_model_info *info = ds4_model_get_info(model);
     ds4_strbuf path = {0}, out = {0};
     ds4_sidecar_path(s->output, &path);
@@ -172,10 +207,12 @@ static ds4_status write_sidecar(const settings *s, const result *r, const ds4_mo
                           "\"policy\": \"final-answer\", \"first_layer\": %u, \"n_layers\": %u},\n",
                           s->recommend_ffn, s->recommend_attn, s->recommend_mode, r->first,
                           r->last - r->first + 1);
+    if (s->measured != NULL) status = write_measured(s, sweep, &out, error);
     write_layers(r, &out);
     ds4_strbuf_puts(&out, "\n  }\n}\n");
-    ds4_status status = out.failed || path.failed ? ds4_fail_memory(error, out.n, "a sidecar")
-                                                  : write_bytes(path.data, out.data, out.n, error);
+    if (status == DS4_OK)
+        status = out.failed || path.failed ? ds4_fail_memory(error, out.n, "a sidecar")
+                                           : write_bytes(path.data, out.data, out.n, error);
     ds4_strbuf_free(&path);
     ds4_strbuf_free(&out);
     return status;
@@ -200,20 +237,20 @@ static ds4_status run(const settings *s, ds4_error *error) {
     ds4_model *model = NULL;
     ds4_pairs pairs = {0};
     ds4_direction *direction = NULL;
+    ds4_sweep_table sweep = {0};
     result r = {0};
     const ds4_capture_options capture = {.attention = s->component == 1,
                                          .n_threads = (uint32_t)s->threads,
                                          .n_sessions = (uint32_t)s->sessions};
     ds4_status status = ds4_tool_check_output(s->output, s->force, error);
-    if (status == DS4_OK) status = ds4_file_check_model(s->model, error);
-    if (status == DS4_OK) status = ds4_model_open(s->model, NULL, &model, error);
+    if (status == DS4_OK && s->measured != NULL)
+        status = ds4_sweep_table_read(s->measured, &sweep, error);
+    if (status == DS4_OK) status = ds4_steer_open_model(s->model, &model, error);
     if (status != DS4_OK) goto done;
     const ds4_tokenizer *tokenizer = ds4_model_get_tokenizer(model);
     r.n_layers = ds4_model_get_info(model)->n_layers;
     r.n_embd = ds4_model_get_info(model)->n_embd;
     status = choose_layers(s->layers, &r, error);
-    if (status == DS4_OK && tokenizer == NULL)
-        status = ds4_fail(error, DS4_UNSUPPORTED, "%s has no tokenizer", s->model);
     if (status == DS4_OK && s->pairs != NULL)
         status =
             ds4_pairs_read_jsonl(s->pairs, tokenizer, (uint32_t)s->answer_tokens, &pairs, error);
@@ -233,11 +270,12 @@ static ds4_status run(const settings *s, ds4_error *error) {
     if (status != DS4_OK) goto done;
     r.fingerprint = ds4_direction_get_info(direction)->fingerprint;
     status = write_vectors(s->output, &r, error);
-    if (status == DS4_OK) status = write_sidecar(s, &r, model, error);
+    if (status == DS4_OK) status = write_sidecar(s, &r, model, &sweep, error);
     if (status == DS4_OK) print_report(s, &r);
 done:
     ds4_direction_close(direction);
     free_result(&r);
+    ds4_sweep_table_free(&sweep);
     ds4_pairs_free(&pairs);
     ds4_model_close(model);
     return status;
@@ -309,6 +347,9 @@ static const ds4_option options[] = {
      .default_text = "project",
      AT(recommend_mode),
      .help = "project or add"},
+    TEXT_OPTION("--measured", "FILE.csv", measured,
+                "a sweep of this direction: what it found of the recommended dial goes into the "
+                "sidecar"),
     TEXT_OPTION("--note", "TEXT", note, "goes into the sidecar"),
     {.names = "--batch",
      .kind = DS4_OPTION_INT,

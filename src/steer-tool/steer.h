@@ -8,6 +8,12 @@
 int ds4_steer_build(int argc, char **argv);
 int ds4_steer_inspect(int argc, char **argv);
 int ds4_steer_compare(int argc, char **argv);
+int ds4_steer_sweep(int argc, char **argv);
+int ds4_steer_plot(int argc, char **argv);
+int ds4_steer_apply(int argc, char **argv);
+
+/* Opens a model that can read text. On failure *model may be open and is the caller's to close. */
+ds4_status ds4_steer_open_model(const char *path, ds4_model **model, ds4_error *error);
 
 /* Rows that several option tables have in common. */
 #define STEER_OPTION_MODEL(type)                                                                   \

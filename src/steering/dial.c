@@ -70,17 +70,18 @@ static void choose(const ds4_dial_settings *s, ds4_dial *dial) {
     }
 }
 
+ds4_status ds4_dial_settings_check(const ds4_dial_settings *s, ds4_error *error) {
+    bool scaled =
+        (s->ffn != DS4_DIAL_UNSET && s->ffn != 0) || (s->attn != DS4_DIAL_UNSET && s->attn != 0);
+    if (!scaled || (s->file != NULL && s->file[0] != '\0')) return DS4_OK;
+    return ds4_fail(error, DS4_INVALID_ARGUMENT, "directional steering needs --dir-steering-file");
+}
+
 ds4_status ds4_dial_open(const ds4_dial_settings *s, const ds4_model *model, ds4_dial *dial,
                          ds4_strbuf *warning, ds4_error *error) {
     const ds4_model_info *info = ds4_model_get_info(model);
-    bool scaled =
-        (s->ffn != DS4_DIAL_UNSET && s->ffn != 0) || (s->attn != DS4_DIAL_UNSET && s->attn != 0);
     *dial = (ds4_dial){0};
-    if (s->file == NULL || s->file[0] == '\0') {
-        if (!scaled) return DS4_OK;
-        return ds4_fail(error, DS4_INVALID_ARGUMENT,
-                        "directional steering needs --dir-steering-file");
-    }
+    if (s->file == NULL || s->file[0] == '\0') return ds4_dial_settings_check(s, error);
     ds4_status status = ds4_direction_open(s->file, model, &dial->direction, error);
     if (status != DS4_OK) return status;
     const ds4_direction_info *direction = ds4_direction_get_info(dial->direction);

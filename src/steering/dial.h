@@ -68,6 +68,9 @@ typedef struct ds4_dial {
 /* Before the options are parsed: no scale is given. */
 void ds4_dial_settings_init(ds4_dial_settings *settings);
 
+/* INVALID_ARGUMENT for scales without a file: what can be said before a model is open. */
+ds4_status ds4_dial_settings_check(const ds4_dial_settings *settings, ds4_error *error);
+
 /* Opens the direction that is named and forms the dial. INVALID_ARGUMENT for scales without a file
  * or layers that the model lacks; whatever ds4_direction_open refuses. `warning` gets a sentence
  * when the sidecar does not fit; a sidecar that cannot be read is a warning too, never a failure.

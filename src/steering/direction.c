@@ -82,32 +82,33 @@ static void decode_floats(const uint8_t *bytes, size_t n, float *values) {
     }
 }
 
+ds4_status ds4_direction_decode(const void *bytes, size_t n_bytes, uint32_t n_layers,
+                                uint32_t n_embd, const char *what, ds4_direction **direction,
+                                ds4_error *error) {
+    size_t n = (size_t)n_layers * n_embd;
+    ds4_error why = {0};
+    if (n_bytes != n * sizeof(float))
+        return ds4_fail(error, DS4_FORMAT,
+                        "%.300s has %zu bytes; a direction for this model has %" PRIu32
+                        " layers x %" PRIu32 " float32 = %zu bytes",
+                        what, n_bytes, n_layers, n_embd, n * sizeof(float));
+    float *vectors = malloc(n_bytes);
+    if (vectors == NULL) return ds4_fail_memory(error, n_bytes, "a direction");
+    decode_floats(bytes, n, vectors);
+    ds4_status status = ds4_direction_create(vectors, n_layers, n_embd, direction, &why);
+    if (status != DS4_OK) ds4_fail(error, status, "%.300s: %s", what, why.message);
+    free(vectors);
+    return status;
+}
+
 ds4_status ds4_direction_open(const char *path, const ds4_model *model, ds4_direction **direction,
                               ds4_error *error) {
     const ds4_model_info *shape = ds4_model_get_info(model);
-    size_t n = (size_t)shape->n_layers * shape->n_embd, n_bytes = n * sizeof(float);
     ds4_strbuf bytes = {0};
-    ds4_error why = {0};
-    float *vectors = NULL;
     ds4_status status = ds4_file_read(path, MAX_FILE_BYTES, &bytes, error);
-    if (status != DS4_OK) goto done;
-    if (bytes.n != n_bytes) {
-        status = ds4_fail(error, DS4_FORMAT,
-                          "%s has %zu bytes; a direction for this model has %" PRIu32
-                          " layers x %" PRIu32 " float32 = %zu bytes",
-                          path, bytes.n, shape->n_layers, shape->n_embd, n_bytes);
-        goto done;
-    }
-    vectors = malloc(n_bytes);
-    if (vectors == NULL) {
-        status = ds4_fail_memory(error, n_bytes, "a direction");
-        goto done;
-    }
-    decode_floats((const uint8_t *)bytes.data, n, vectors);
-    status = ds4_direction_create(vectors, shape->n_layers, shape->n_embd, direction, &why);
-    if (status != DS4_OK) ds4_fail(error, status, "%s: %s", path, why.message);
-done:
-    free(vectors);
+    if (status == DS4_OK)
+        status = ds4_direction_decode(bytes.data, bytes.n, shape->n_layers, shape->n_embd, path,
+                                      direction, error);
     ds4_strbuf_free(&bytes);
     return status;
 }

@@ -6,6 +6,11 @@
 
 #include "ds4.h"
 
+/* The bytes of a direction file; `what` names them in messages. FORMAT as ds4_direction_open. */
+ds4_status ds4_direction_decode(const void *bytes, size_t n_bytes, uint32_t n_layers,
+                                uint32_t n_embd, const char *what, ds4_direction **direction,
+                                ds4_error *error);
+
 /* Row `layer` of the direction, n_embd floats; NULL when that layer's vector is zero, which means
  * that the layer is not steered. */
 const float *ds4_direction_row(const ds4_direction *direction, uint32_t layer);

@@ -1,33 +1,15 @@
-// Steering through the HTTP server on ds4-nano: dials per request, what a request may ask for, what is told, and that rows
-// of one dial never serve another. The direction here is random: what it does to meaning is no matter.
+// Steering through the HTTP server on ds4-nano: dials per request, what a request may ask for, what is told. The direction here is
+// random: what it does to meaning is no matter. That rows of one dial never serve another: steering_rows.test.mjs.
 import test, { after, before, describe } from 'node:test';
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Server, chat, nanoModel, request, temporaryDirectory, user } from './harness.mjs';
+import { randomDirection } from './random_direction.mjs';
 
-const LAYERS = 6;
-const WIDTH = 256;
 const dir = temporaryDirectory();
+const direction = (name, options) => randomDirection(join(dir, name), options);
 let server;
-
-/** Unit vectors from a small generator; `change(values)` may spoil them. */
-function direction(name, { layers = LAYERS, width = WIDTH, change = () => {} } = {}) {
-  let state = 7;
-  const values = new Float32Array(layers * width).map(() => {
-    state = (state * 1664525 + 1013904223) % 2 ** 32;
-    return state / 2 ** 31 - 1;
-  });
-  for (let l = 0; l < layers; l++) {
-    const row = values.subarray(l * width, (l + 1) * width);
-    const norm = Math.hypot(...row);
-    row.forEach((v, i) => { row[i] = v / norm; });
-  }
-  change(values);
-  const file = join(dir, name);
-  writeFileSync(file, new Uint8Array(values.buffer));
-  return file;
-}
 
 const start = (...args) => Server.start(args, { model: nanoModel() });
 before(async () => { server = await start('--dir-steering-file', direction('random.f32'), '--dir-steering-ffn', '0', '--dir-steering-limit', '40', '--slots', '8', '--kv-sessions', '12'); });
@@ -88,25 +70,14 @@ test('eight dials decode together, each as it does alone, whatever was asked bef
   }
 });
 
-test('every pair of dials, one after the other in one session, gives what each gives alone', async () => {
-  const alone = new Map();
-  const one = await start('--dir-steering-file', join(dir, 'random.f32'), '--dir-steering-ffn', '0', '--dir-steering-limit', '40', '--slots', '1', '--kv-sessions', '1');
-  const states = [undefined, { ffn: -20 }, { ffn: 20 }, { ffn: -20, policy: 'always' }, { ffn: 20, policy: 'always' }, { ffn: -20, policy: 'decoding' }];
-  /** A second turn behind the first one's answer, so that rows of answers come back as rows of prompts. */
-  const turn = async (dial, said) => parts(await ask(dial, { messages: [{ role: 'user', content: 'Name a river.' }, { role: 'assistant', content: said }, { role: 'user', content: 'And who owns it?' }], max_tokens: 16 }, one)).text;
-  const first = JSON.parse(parts(await ask({ ffn: -20 }, { ...user('Name a river.'), max_tokens: 16 }, one)).text).content;
-  for (const dial of states) {
-    await ask({ ffn: 1.25, policy: 'always' }, { ...user('Something else entirely.'), max_tokens: 1 }, one);
-    alone.set(dial, await turn(dial, first));
+test('a dial that hardly turns draws the same words: the random numbers are those of no dial', async () => {
+  let steered = 0;
+  for (const seed of [1, 2, 3, 4, 5, 6]) {
+    const [plain, turned] = [parts(await ask(undefined, { seed, temperature: 1.5, max_tokens: 12 })), parts(await ask({ ffn: 1e-6 }, { seed, temperature: 1.5, max_tokens: 12 }))];
+    assert.equal(turned.text, plain.text, `seed ${seed}`);
+    steered += turned.steering.tokens;
   }
-  for (const before of states) {
-    for (const then of states) {
-      await turn(before, first);
-      await ask(before, { ...user('Name a river.'), max_tokens: 16 }, one);
-      assert.equal(await turn(then, first), alone.get(then), `${JSON.stringify(before)} then ${JSON.stringify(then)}`);
-    }
-  }
-  await one.stop();
+  assert.ok(steered > 0);
 });
 
 test('thinking is the same with and without a dial', async () => {

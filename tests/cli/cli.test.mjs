@@ -435,6 +435,20 @@ describe("ds4-bench", () => {
     }
   });
 
+  test("the cost of steering is one more column", () => {
+    const args = ["-m", model, "--synthetic-prompt", "--ctx-start", "16", "--ctx-max", "32", "--step-incr", "16", "-n", "4", "--repeat", "3", "--no-roof", "--steering"];
+    const done = bench(args);
+    assert.equal(done.status, 0, done.stderr);
+    const names = done.stdout.split("\n")[0].split(",");
+    assert.equal(names.at(-1), "steering_cost_percent");
+    for (const row of rows(done.stdout)) {
+      assert.equal(row.length, names.length);
+      assert.match(row.at(-1), /^-?\d+\.\d{3}$/);
+      assert.ok(Number(row.at(-1)) > -100);
+    }
+    for (const row of JSON.parse(bench([...args, "--json"]).stdout).rows) assert.equal(typeof row.steering_cost_percent, "number");
+  });
+
   test("JSON", () => {
     const done = bench(["-m", model, "--synthetic-prompt", "--ctx-start", "16", "--ctx-max", "32", "--step-incr", "16", "-n", "2", "--json", "--no-roof"]);
     const report = JSON.parse(done.stdout);
