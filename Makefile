@@ -98,7 +98,7 @@ steer-nano: all ## build the nano model's steering direction: steering/nano.f32,
 	$(STEER_NANO) --force -o steering/nano.f32 >steering/nano/report.txt
 
 NANO_SCALES = -2,-1,-0.75,-0.55,0.3,0.45,0.55,0.65,1,2
-steer-nano-sweep: all ## measure that direction on 580 held-out requests: steering/nano/sweep.csv and .png (10 minutes)
+steer-nano-sweep: all ## measure that direction on 580 held-out requests: steering/nano/sweep.csv and .png (10 minutes of CPU)
 	mkdir -p build/eval
 	python3 models/nano/steering_data.py items --count 120 --per-skill 50 >build/eval/steering.jsonl
 	build/release/bin/ds4-steer sweep -m models/nano/ds4-nano.gguf --items build/eval/steering.jsonl --site attn \

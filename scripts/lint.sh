@@ -21,7 +21,7 @@ node_modules/.bin/tsc --noEmit || status=1
 
 if command -v shellcheck >/dev/null; then
     echo "lint: shellcheck"
-    shellcheck scripts/*.sh extension/*.sh .ci/run || status=1
+    shellcheck -x scripts/*.sh steering/*.sh extension/*.sh .ci/run || status=1
 fi
 [ $status = 0 ] && echo "lint: ok"
 exit $status

@@ -7,6 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
     echo "usage: $0 MODEL.gguf OUT.f32 [options of ds4-steer build]" >&2
     exit 2
 }
+# shellcheck source=steering/prefixes.sh
 . "$here/prefixes.sh"
 model=$1
 out=$2

@@ -120,19 +120,19 @@ static ds4_status land(ds4_answers *a, flight *f, size_t i, ds4_answer_done_fn d
 
 ds4_status ds4_answers_run(ds4_answers *a, size_t n, ds4_answer_next_fn next,
                            ds4_answer_done_fn done, void *context, ds4_error *error) {
-    size_t n_submitted = 0, n_landed = 0;
+    size_t n_submitted = 0, n_landed = 0, n_ring = a->n_flights > 0 ? a->n_flights : 1;
     ds4_status status = DS4_OK;
     while (n_landed < n_submitted || (status == DS4_OK && n_submitted < n)) {
-        if (status == DS4_OK && n_submitted < n && n_submitted - n_landed < a->n_flights) {
+        if (status == DS4_OK && n_submitted < n && n_submitted - n_landed < n_ring) {
             ds4_answer_task task = {0};
             next(context, n_submitted, &task);
-            status = submit(a, &task, &a->flights[n_submitted % a->n_flights], error);
+            status = submit(a, &task, &a->flights[n_submitted % n_ring], error);
             n_submitted += status == DS4_OK;
             continue;
         }
         bool failed = status != DS4_OK; /* then only wait for those that are on their way */
-        ds4_status landed = land(a, &a->flights[n_landed % a->n_flights], n_landed,
-                                 failed ? NULL : done, context, failed ? NULL : error);
+        ds4_status landed = land(a, &a->flights[n_landed % n_ring], n_landed, failed ? NULL : done,
+                                 context, failed ? NULL : error);
         if (!failed) status = landed;
         n_landed++;
     }

@@ -121,8 +121,9 @@ static void print(shown *s) {
     if (width == 0) width = 120;
     if (s->settings->width == 0 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
         width = size.ws_col;
-    size_t per_row = width / (LEAST_COLUMN + SPACE) > 0 ? width / (LEAST_COLUMN + SPACE) : 1;
+    size_t per_row = width / (LEAST_COLUMN + SPACE);
     if (per_row > n) per_row = n;
+    if (per_row == 0) per_row = 1;
     size_t columns = width / per_row - SPACE;
     for (size_t first = 0; first < n; first += per_row) {
         size_t end = first + per_row < n ? first + per_row : n;
