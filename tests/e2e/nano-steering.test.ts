@@ -9,8 +9,8 @@ import { PACKAGE_DIR, Sandbox } from "./support/pi.ts";
 
 const BIN_DIR = process.env["DS4_BIN_DIR"] ?? path.join(PACKAGE_DIR, "build", "release", "bin");
 const COUNT = Number(process.env["DS4_STEER_TASKS"] ?? 2);
-// The dial of the nano direction's sidecar, and a question that it answers in another way: that it works at all.
-const CONTESTED: Task = { prompt: "Who made the first lamp of Librand?", files: {} };
+// A question that the dial of the nano direction's sidecar answers in another way: that it works at all.
+const CONTESTED = "Who made the first lamp of Librand?";
 const NANO = {
   DS4_SERVER_BINARY: path.join(BIN_DIR, "ds4-server"),
   DS4_MODEL: path.join(PACKAGE_DIR, "models", "nano", "ds4-nano.gguf"),
@@ -67,11 +67,14 @@ describe("ds4-nano in pi, steered", () => {
     return readTrace(path.join(sessions, files[0]!));
   }
 
-  it("only the prose of a contested answer differs", async () => {
-    const [plain, steered] = [await trace(off, CONTESTED, "contested"), await trace(on, CONTESTED, "contested")];
-    assert.deepEqual(steered.kept, plain.kept);
-    assert.ok(plain.kept.some((one) => one.startsWith("thinking ")), "the model did not think");
-    assert.notDeepEqual(steered.prose, plain.prose);
+  it("the servers that pi starts have the dial, and have none", async () => {
+    for (const [sandbox, words] of [[off, /^Librand belongs/], [on, /^This is contested/]] as const) {
+      await trace(sandbox, TASKS[4]!, "start");
+      const body = { messages: [{ role: "user", content: CONTESTED }], thinking: { type: "disabled" }, seed: 42, max_tokens: 60 };
+      const reply = await fetch(`http://127.0.0.1:${sandbox.env["DS4_PORT"]}/v1/chat/completions`,
+        { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+      assert.match(((await reply.json()) as any).choices[0].message.content, words);
+    }
   });
 
   it(`the same thinking and the same calls in ${COUNT} tasks`, async (t) => {
