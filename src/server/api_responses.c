@@ -349,6 +349,7 @@ static const ds4_protocol protocol = {
     .label = "responses",
     .id_prefix = "resp_",
     .prompt_param = "input",
+    .spare_thoughts = true,
     .tool_ids = DS4_TOOL_ID_OPENAI,
     .parse = ds4_responses_request_parse,
     .state_bytes = sizeof(responses_state),

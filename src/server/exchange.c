@@ -277,6 +277,38 @@ static bool render(ds4_exchange *x) {
     return false;
 }
 
+/* Leaves out what the assistant thought in earlier turns. False: there is nothing to leave out, or
+ * no memory. */
+static bool forget_thoughts(ds4_chat_request *r) {
+    size_t n = 0, n_bytes = r->n_messages * sizeof *r->messages;
+    ds4_chat_message *messages = n_bytes > 0 ? ds4_chat_request_alloc(r, n_bytes) : NULL;
+    if (messages == NULL) return false;
+    memcpy(messages, r->messages, n_bytes);
+    for (size_t i = 0; i < r->n_messages; i++) {
+        n += messages[i].reasoning.n > 0;
+        messages[i].reasoning = (ds4_text){NULL, 0};
+    }
+    r->messages = messages;
+    return n > 0;
+}
+
+/* The client of a stored conversation sees neither what the server keeps of it beside the texts nor
+ * how long that is: an overflow that only this makes is none. False: answered. */
+static bool render_to_fit(ds4_exchange *x) {
+    if (!render(x)) return false;
+    size_t n_with = x->ids.n;
+    if (n_with < (size_t)x->app->flags->ctx || !x->protocol->spare_thoughts ||
+        !forget_thoughts(&x->request))
+        return true;
+    ds4_prompt_free(&x->prompt);
+    ds4_tokens_free(&x->ids);
+    if (!render(x)) return false;
+    ds4_log_write(x->app->log, DS4_LOG_INFO,
+                  "%s prompt of %zu tokens does not fit: %zu without earlier reasoning id=%s",
+                  x->protocol->label, n_with, x->ids.n, ds4_http_reply_id(x->reply));
+    return true;
+}
+
 /* A response format, a forced call, guided calls. False: answered. */
 static bool constrain(ds4_exchange *x) {
     ds4_error error = {0};
@@ -430,7 +462,7 @@ void ds4_exchange_run(const ds4_protocol *protocol, ds4_app *app, const ds4_strb
     if (app->trace != NULL && body->n > 0)
         ds4_strbuf_append(&x->trace.request, body->data, body->n);
     if (parse(x, body, &options) && (protocol->prepare == NULL || protocol->prepare(x)) &&
-        constrain(x) && render(x) && check_limits(x)) {
+        constrain(x) && render_to_fit(x) && check_limits(x)) {
         if (protocol->rendered != NULL) protocol->rendered(x);
         /* Watched from before the submission on: a client that leaves in between is not missed. */
         atomic_fetch_add(&x->references, 1);

@@ -25,9 +25,11 @@ typedef struct ds4_protocol {
     const char *keepalive;    /* what a silent stream sends; NULL: a comment */
     ds4_tool_id_protocol tool_ids;
     ds4_request_parse_fn *parse;
-    bool any_turn;      /* of the parser's options */
-    bool one_text;      /* reasoning and content are one channel (for log-probabilities) */
-    size_t state_bytes; /* of the protocol's own state, zeroed */
+    bool any_turn;       /* of the parser's options */
+    bool spare_thoughts; /* what was thought before is left out when the prompt does not fit with it
+                          */
+    bool one_text;       /* reasoning and content are one channel (for log-probabilities) */
+    size_t state_bytes;  /* of the protocol's own state, zeroed */
     void (*free_state)(void *state);
     /* Behind the parsed request, before it is rendered: may change it. False: answered. */
     bool (*prepare)(ds4_exchange *x);

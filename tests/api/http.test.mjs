@@ -46,6 +46,7 @@ const table = [
   ['no length', post(''), 411],
   ['another expectation', post('Expect: 200-ok\r\nContent-Length: 2\r\n'), 417],
   ['an unknown path', 'GET /nope HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n', 404],
+  ['dots', 'GET /v1/models/../models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n', 404],
   ['encoded dots', 'GET /v1/%2e%2e/models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n', 404],
   ['a double slash', 'GET //v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n', 404],
   ['a slash at the end', 'GET /v1/models/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n', 404],

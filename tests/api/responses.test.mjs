@@ -136,6 +136,22 @@ test('the store forgets the oldest and never exceeds its budget', async () => {
   await none.stop();
 });
 
+test('what was thought before is left out when the prompt does not fit with it', async () => {
+  const call = [{ type: 'function_call', call_id: 'c1', name: 'get_weather', arguments: '{"city":"Korvana"}' },
+    { type: 'function_call_output', call_id: 'c1', output: '{"temperature": 17, "sky": "fog"}' }];
+  const first = { role: 'user', content: 'What is the weather in Korvana?' };
+  const thought = (n) => ({ type: 'reasoning', summary: [{ type: 'summary_text', text: 'word '.repeat(n) }] });
+  const input = async (items) => {
+    const response = await ask({ input: [first, ...items, ...call], tools: [WEATHER], ...summary });
+    return response.status === 200 ? response.json().usage.input_tokens : response.json().error.code;
+  };
+  const without = await input([]);
+  assert.ok(await input([thought(20)]) > without + 15);
+  assert.equal(await input([thought(9000)]), without);
+  assert.match(server.log(), /does not fit: \d+ without earlier reasoning id=req_/);
+  assert.equal(await input([thought(20), { role: 'user', content: 'word '.repeat(9000) }]), 'context_length_exceeded');
+});
+
 test('namespaces, searched tools, free-text tools are functions to the model', async () => {
   const tools = [{ type: 'namespace', name: 'get_', description: 'd', tools: [{ ...WEATHER, name: 'weather' }] },
     { type: 'web_search', external_web_access: true }];
