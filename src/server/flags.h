@@ -31,7 +31,7 @@ typedef struct ds4_server_flags {
     const char *allowed_host; /* comma-separated names */
     bool cors;
     const char *cors_origin; /* comma-separated origins, or "*" */
-    int64_t keepalive, drain, output_kb, idle_unload;
+    int64_t head_timeout, body_timeout, write_timeout, keepalive, drain, output_kb, idle_unload;
     const char *lock_file, *trace;
     int64_t response_store_mb;
     int chat_template, effort_table; /* ds4_template; 0 first, 1 refresh */

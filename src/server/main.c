@@ -191,9 +191,9 @@ static ds4_status start_http(server *s, ds4_error *error) {
                    .body_bytes = 64u * 1024 * 1024},
         .max_connections = (size_t)flags->max_connections,
         .body_memory = BODY_MEMORY,
-        .head_seconds = 10,
-        .body_seconds = 60,
-        .write_seconds = 30,
+        .head_seconds = (unsigned)flags->head_timeout,
+        .body_seconds = (unsigned)flags->body_timeout,
+        .write_seconds = (unsigned)flags->write_timeout,
         .keepalive_seconds = (unsigned)flags->keepalive,
         .output_limit = (size_t)flags->output_kb * 1024,
     };

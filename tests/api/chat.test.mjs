@@ -261,3 +261,19 @@ test('a slow reader pauses only itself', { skip: tooSlow }, async () => {
   await until(async () => (await small.health()).slots.busy === 0, 10000, 'an idle slot');
   await small.stop();
 });
+
+test('a client that never reads is given up, and others go on', { skip: tooSlow }, async () => {
+  const small = await Server.start(['--ctx', '32768', '--output-kb', '16', '--write-timeout', '1']);
+  const socket = net.connect({ port: small.port, host: '127.0.0.1' });
+  socket.on('error', () => {});
+  socket.pause();
+  socket.write(encodeRequest('POST', chatPath, user('go on', { model: 'm'.repeat(250), max_tokens: 30000, stream: true, seed: 1 })));
+  await until(async () => (await small.health()).slots.busy === 1, 10000, 'the stream');
+  assert.equal((await chat(small, user('quick', { max_tokens: 4 }))).status, 200);
+  await until(async () => (await small.health()).jobs.cancelled === 1, 60000, 'its end');
+  const { slots, tokens } = await small.health();
+  assert.equal(slots.busy, 0);
+  assert.ok(tokens.generated < 15000, `${tokens.generated} tokens for nobody`);
+  socket.destroy();
+  assert.deepEqual(await small.stop(), { code: 0, signal: null });
+});
