@@ -1,27 +1,25 @@
 #!/usr/bin/env node
 // What quantising costs, on ds4-nano: makes its variants, judges each by held-out reference answers (ds4-gguf score) and by the
-// evaluation through the server (evaluate.mjs), and prints the tables of docs/models.md.
+// evaluation through the server (evaluate.mjs), and prints the table of docs/models.md.
 //
-//   node models/nano/quantized.mjs [--bin build/release/bin] [--out build/eval/quantized] [--per-skill 60] [--no-answers]
+//   node models/nano/quantized.mjs [--bin build/release/bin] [--out build/eval/quantized] [--per-skill 30] [--asked 10]
+//        [--calibration 1000] [--keep]
+//
+// --per-skill items of each skill are scored, --asked of each are asked of the server (0: none); --keep takes over what an
+// earlier run with the same numbers and programs left in --out, so that an interrupted one goes on.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 
 const here = import.meta.dirname;
 const ORIGINAL = path.join(here, 'ds4-nano.gguf');
-const CALIBRATION_DIALOGUES = 3000;
+const NAMES = { q8: 'Q8_0', q4: 'Q4_K', q2: 'Q2_K + IQ2_XXS' };
 
-/** The released 2-bit recipe, and the same with what is known of the inputs and with the second search. */
+/** Each recipe alone, with what is known of the inputs, with the second search, and with both. Q8_0 takes no importance. */
 const VARIANTS = [
-  ['q8', []],
-  ['q4', []],
-  ['q4', ['imatrix']],
-  ['q4', ['imatrix', 'refit']],
-  ['q2', []],
-  ['q2', ['imatrix']],
-  ['q2', ['refit']],
-  ['q2', ['imatrix', 'refit']],
+  ['q8', []], ['q8', ['refit']],
+  ...['q4', 'q2'].flatMap((recipe) => [[], ['imatrix'], ['refit'], ['imatrix', 'refit']].map((with_) => [recipe, with_])),
 ];
 
 function run(program, args) {
@@ -30,28 +28,32 @@ function run(program, args) {
   return done.stdout;
 }
 
-/** Dialogues of the training side, rendered, in the form that `imatrix collect` reads. */
-function calibration(file) {
-  if (existsSync(file)) return;
-  const text = execFileSync('python3', [path.join(here, 'corpus.py'), 'show', '--seed', '11', '--count', String(CALIBRATION_DIALOGUES)],
-    { encoding: 'utf8', maxBuffer: 1 << 30 });
-  writeFileSync(file, text.replaceAll(/^=== (\w+)$/gm, '===== DS4_IMATRIX_PROMPT $1'));
+/** Makes a file once: `make` writes it under another name, which is taken over when it is whole. */
+function once(file, make) {
+  if (existsSync(file)) return file;
+  rmSync(`${file}.part`, { force: true });
+  make(`${file}.part`);
+  renameSync(`${file}.part`, file);
+  return file;
 }
 
-function quantise([recipe, with_], { gguf, out, imatrix }) {
-  const file = path.join(out, `${[recipe, ...with_].join('-')}.gguf`);
-  run(gguf, ['quantize', ORIGINAL, file, '--recipe', recipe, ...(with_.includes('imatrix') ? ['--imatrix', imatrix] : []),
-    ...(with_.includes('refit') ? ['--refit'] : [])]);
-  return file;
+/** Dialogues of the training side, rendered, in the form that `imatrix collect` reads. */
+function calibration(count) {
+  const text = execFileSync('python3', [path.join(here, 'corpus.py'), 'show', '--seed', '11', '--count', count],
+    { encoding: 'utf8', maxBuffer: 1 << 30 });
+  return text.replaceAll(/^=== (\w+)$/gm, '===== DS4_IMATRIX_PROMPT $1');
+}
+
+function items(perSkill) {
+  return execFileSync('python3', [path.join(here, 'eval_items.py'), '--per-skill', perSkill], { maxBuffer: 1 << 28 });
 }
 
 /** Negative log-likelihood per token, the share of right first tokens, and the change from the baseline's table. */
 function score(gguf, file, cases, baseline) {
-  const table = `${file}.csv`;
-  const said = run(gguf, ['score', '-m', file, '--cases', cases, '-o', table, ...(baseline ? ['--baseline', baseline] : [])]);
+  const said = readFileSync(once(`${file}.txt`, (out) => writeFileSync(out, run(gguf, ['score', '-m', file, '--cases', cases,
+    '-o', `${file}.csv`, ...(baseline ? ['--baseline', baseline] : [])]))), 'utf8');
   const [, change, low, high] = /change (\S+) \(95 % of resampled: (\S+) to ([^)]+)\)/.exec(said) ?? [];
   return {
-    table,
     perToken: /likelihood: ([\d.]+) per token/.exec(said)[1],
     first: /first token right \d+ \(([\d.]+ %)\)/.exec(said)[1],
     change: change === undefined ? '' : `${change} (${low} to ${high})`,
@@ -59,11 +61,12 @@ function score(gguf, file, cases, baseline) {
 }
 
 /** Right answers of the evaluation through the server; that a goal of the original is missed is no failure here. */
-function evaluate(bin, file, items) {
-  const json = `${file}.json`;
-  const done = spawnSync(process.execPath, [path.join(here, 'evaluate.mjs'), '--model', file, '--items', items,
-    '--server', path.join(bin, 'ds4-server'), '--json', json], { encoding: 'utf8', maxBuffer: 1 << 28 });
-  if (done.stderr !== '') throw new Error(`evaluate.mjs: ${done.stderr}`);
+function evaluate(bin, file, asked) {
+  const json = once(`${file}.json`, (out) => {
+    const done = spawnSync(process.execPath, [path.join(here, 'evaluate.mjs'), '--model', file, '--items', asked,
+      '--server', path.join(bin, 'ds4-server'), '--json', out], { encoding: 'utf8', maxBuffer: 1 << 28 });
+    if (done.stderr !== '') throw new Error(`evaluate.mjs: ${done.stderr}`);
+  });
   const results = JSON.parse(readFileSync(json, 'utf8'));
   return `${results.filter((r) => r.right).length}/${results.length}`;
 }
@@ -71,29 +74,31 @@ function evaluate(bin, file, items) {
 function main() {
   const { values } = parseArgs({ options: {
     bin: { type: 'string', default: 'build/release/bin' }, out: { type: 'string', default: 'build/eval/quantized' },
-    'per-skill': { type: 'string', default: '60' }, 'no-answers': { type: 'boolean', default: false },
+    'per-skill': { type: 'string', default: '30' }, asked: { type: 'string', default: '10' },
+    calibration: { type: 'string', default: '1000' }, keep: { type: 'boolean', default: false },
   } });
   const gguf = path.join(values.bin, 'ds4-gguf');
   const at = (name) => path.join(values.out, name);
+  if (!values.keep) rmSync(values.out, { recursive: true, force: true });
   mkdirSync(values.out, { recursive: true });
-  calibration(at('calibration.txt'));
-  writeFileSync(at('items.jsonl'), execFileSync('python3', [path.join(here, 'eval_items.py'), '--per-skill', values['per-skill']], { maxBuffer: 1 << 28 }));
-  const imatrix = at('nano.imatrix.gguf');
-  if (!existsSync(imatrix)) run(gguf, ['imatrix', 'collect', '-m', ORIGINAL, '--dataset', at('calibration.txt'), '-o', imatrix]);
+  const cases = once(at('cases.jsonl'), (out) => writeFileSync(out, items(values['per-skill'])));
+  const asked = once(at('asked.jsonl'), (out) => writeFileSync(out, values.asked === '0' ? '' : items(values.asked)));
+  const text = once(at('calibration.txt'), (out) => writeFileSync(out, calibration(values.calibration)));
+  const imatrix = once(at('nano.imatrix.gguf'), (out) => run(gguf, ['imatrix', 'collect', '-m', ORIGINAL, '--dataset', text, '-o', out]));
 
-  console.log('| file | bytes | loss per token | change from the original (95 % interval) | first token right | right answers |');
+  console.log('| experts | bytes | loss per token | change of loss (95 % interval) | first token right | right answers |');
   console.log('| --- | --- | --- | --- | --- | --- |');
-  const row = (name, file, judged) => {
-    const answers = values['no-answers'] ? '' : evaluate(values.bin, file, at('items.jsonl'));
+  const row = (name, file, baseline) => {
+    const judged = score(gguf, file, cases, baseline);
+    const answers = values.asked === '0' ? '' : evaluate(values.bin, file, asked);
     console.log(`| ${name} | ${statSync(file).size} | ${judged.perToken} | ${judged.change} | ${judged.first} | ${answers} |`);
   };
-  const original = at('original.gguf');
-  copyFileSync(ORIGINAL, original);
-  const reference = score(gguf, original, at('items.jsonl'));
-  row('as committed (Q8_0)', original, reference);
-  for (const variant of VARIANTS) {
-    const file = quantise(variant, { gguf, out: values.out, imatrix });
-    row([variant[0], ...variant[1]].join(' + '), file, score(gguf, file, at('items.jsonl'), reference.table));
+  const original = once(at('original.gguf'), (out) => copyFileSync(ORIGINAL, out));
+  row('as committed', original);
+  for (const [recipe, with_] of VARIANTS) {
+    const file = once(at(`${[recipe, ...with_].join('-')}.gguf`), (out) => run(gguf, ['quantize', ORIGINAL, out, '--recipe', recipe,
+      ...(with_.includes('imatrix') ? ['--imatrix', imatrix] : []), ...(with_.includes('refit') ? ['--refit'] : [])]));
+    row([NAMES[recipe], ...with_].join(', '), file, `${original}.csv`);
   }
 }
 
