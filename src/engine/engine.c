@@ -79,7 +79,6 @@ static ds4_status resolve_backend(const ds4_model *model, ds4_engine_options *op
 static ds4_status resolve_options(const ds4_model *model, const ds4_engine_options *given,
                                   ds4_engine_options *options, ds4_error *error) {
     *options = given != NULL ? *given : (ds4_engine_options){0};
-    if (options->max_batch_tokens == 0) options->max_batch_tokens = DEFAULT_BATCH_TOKENS;
     if (options->max_context == 0) options->max_context = DEFAULT_CONTEXT;
     if (options->max_sessions == 0) options->max_sessions = 1;
     if (options->kv_sim == DS4_KV_SIM_DEFAULT) options->kv_sim = model->hparams.kv_sim;
@@ -93,6 +92,7 @@ static ds4_status resolve_options(const ds4_model *model, const ds4_engine_optio
                         MAX_CONTEXT);
     ds4_status status = ds4_hparams_check_kv_sim(&model->hparams, options->kv_sim, error);
     if (status == DS4_OK) status = resolve_backend(model, options, error);
+    if (options->max_batch_tokens == 0) options->max_batch_tokens = DEFAULT_BATCH_TOKENS;
     return status;
 }
 

@@ -294,5 +294,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(same_bits),  cmocka_unit_test(steered_rows), cmocka_unit_test(nano_traces),
     };
     backend = argc > 1 && strcmp(argv[1], "cuda") == 0 ? DS4_BACKEND_CUDA : DS4_BACKEND_EMULATED;
+    if (argc > 2) cmocka_set_test_filter(argv[2]);
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

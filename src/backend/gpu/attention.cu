@@ -1,8 +1,9 @@
-/* Attention of few rows (decoding): each block scores a split of the visible rows for eight heads
+/* Attention in float32, for rows that are not stored as codes (tile_attention.cu takes those): each
+ * block scores a split of the visible rows for eight heads
  * and sums their values; a second launch puts the splits together, with the sink. Splits lie at
  * fixed places, so the result does not depend on the step's other rows. */
 #include "backend/gpu/kernels.h"
-#include "backend/gpu/rows.h"
+#include "backend/gpu/visible.h"
 
 namespace GPU_NAMESPACE {
 
@@ -13,28 +14,6 @@ enum {
     SPLIT = WARP,
     LANES = MAX_HEAD_DIM / THREADS
 };
-
-struct attention_arguments {
-    step_view v;
-    attention a;
-    int first_row, splits;
-};
-
-/* What a query sees, in the order of summation: raw window ascending, then compressed ascending. */
-struct visible {
-    int first_position, n_raw, n;
-};
-
-DEVICE visible find_visible(const step_view &v, const attention &a, int row) {
-    visible s;
-    int position = v.position[row];
-    s.first_position = position + 1 > v.window ? position + 1 - v.window : 0;
-    s.n_raw = position + 1 - s.first_position;
-    int compressed = a.ratio == 0 ? 0 : (position + 1) / a.ratio;
-    if (a.selected != nullptr && compressed > v.top_k) compressed = v.top_k;
-    s.n = s.n_raw + compressed;
-    return s;
-}
 
 /* The queries of the block's heads: unit RMS, rotary embedding. One warp per head. */
 DEVICE void load_queries(const attention_arguments &t, int row, int first_head, float *queries) {
@@ -65,28 +44,11 @@ struct split_rows {
 
 DEVICE void find_rows(const attention_arguments &t, int row, const visible &s, int first, int n,
                       split_rows *rows) {
-    const step_view &v = t.v;
-    const item_info &item = v.items[v.item_of_row[row]];
-    const layer_state &state = state_of(v, t.a.layer, row);
-    int i = thread_index(), index = first + i;
-    if (i < n) {
-        int position = s.first_position + index, c = index - s.n_raw;
-        if (index < s.n_raw) {
-            const float *raw =
-                position >= item.position
-                    ? t.a.kv +
-                          (size_t)(item.first_row + position - item.position) * (size_t)v.head_dim
-                    : state.raw + (size_t)(position % v.raw_slots) * (size_t)v.head_dim;
-            rows->row[i] = (const uint8_t *)raw;
-        } else {
-            if (t.a.selected != nullptr)
-                c = t.a.selected[(size_t)row * (size_t)v.top_k + (size_t)c];
-            rows->row[i] = state.rows + (size_t)c * (size_t)v.row_stride;
-        }
-    }
+    int i = thread_index();
+    if (i < n) rows->row[i] = visible_row(t, row, s, first + i);
     if (i == 0) {
         int raw_rows = s.n_raw - first < 0 ? 0 : s.n_raw - first;
-        rows->packed_from = v.kv_sim == DS4_KV_SIM_FULL ? raw_rows : (int)SPLIT;
+        rows->packed_from = t.v.kv_sim == DS4_KV_SIM_FULL ? raw_rows : (int)SPLIT;
     }
 }
 
@@ -139,6 +101,8 @@ DEVICE void score_rows(const step_view &v, const float *tile, const float *queri
 }
 
 KERNEL LAUNCH_BOUNDS(THREADS, 2) attend_kernel(attention_arguments t) {
+    next_launch();
+    previous_launch();
     DYNAMIC_SHARED(float, tile); /* [SPLIT][D + 4], queries [HEADS][D], parts, weights */
     SHARED split_rows rows;
     const step_view &v = t.v;
@@ -198,7 +162,10 @@ enum { MERGE_THREADS = 128, MERGE_SPLITS = MERGE_THREADS };
 
 /* One block per head and row: splits in order, then the inverse rotation. */
 KERNEL merge_kernel(attention_arguments t) {
-    SHARED float out[MAX_HEAD_DIM], factors[MERGE_SPLITS], totals[MERGE_SPLITS], tops[WARP];
+    next_launch();
+    previous_launch();
+    SHARED_16 float out[MAX_HEAD_DIM];
+    SHARED float factors[MERGE_SPLITS], totals[MERGE_SPLITS], tops[WARP];
     const step_view &v = t.v;
     int row = t.first_row + block_y(), head = block_x(), dim = v.head_dim;
     int n = (find_visible(v, t.a, row).n + SPLIT - 1) / SPLIT;
@@ -245,8 +212,8 @@ KERNEL merge_kernel(attention_arguments t) {
     for (int i = thread_index(); i < v.rope_dim / 2; i += MERGE_THREADS)
         rotate_pair(float2{angles[2 * i], -angles[2 * i + 1]}, out + dim - v.rope_dim + 2 * i);
     block_barrier();
-    float *to = t.a.out + ((size_t)row * (size_t)v.n_heads + (size_t)head) * (size_t)dim;
-    for (int d = thread_index(); d < dim; d += MERGE_THREADS) to[d] = out[d];
+    for (int quad = thread_index(); quad - lane_index() < dim / 4; quad += MERGE_THREADS)
+        store_quad(t.a.out, row, head * dim / 4 + quad, ((const float4 *)out)[quad], quad < dim / 4);
 }
 
 int attention_splits(int most_rows) {

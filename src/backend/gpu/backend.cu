@@ -26,7 +26,8 @@ enum {
     MAX_GRAPH_ROWS = 64,
     MAX_DIRECTIONS = 4,
     ROW_ALIGNMENT = 16,
-    LEAST_REACH = 2048
+    LEAST_REACH = 2048,
+    DEFAULT_BATCH = 2048 /* tokens of a step: each of 256 experts meets some 50 rows */
 };
 
 struct graph_entry {
@@ -69,13 +70,15 @@ static ds4_status resolve(ds4_engine_options *options, ds4_error *error) {
     (void)error;
     if (options->n_threads == 0) options->n_threads = ds4_threads_online_cores();
     options->activations = DS4_ACTIVATIONS_FLOAT;
+    if (options->max_batch_tokens == 0) options->max_batch_tokens = DEFAULT_BATCH;
     return DS4_OK;
 }
 
 static ds4_status check_shape(const ds4_model *model, ds4_error *error) {
     const ds4_hparams *hp = &model->hparams;
     if (hp->head_dim > MAX_HEAD_DIM || hp->head_dim % 4 != 0 || hp->n_streams > MAX_STREAMS ||
-        hp->indexer_dim > MAX_INDEX_DIM || hp->indexer_dim % WARP != 0)
+        hp->indexer_dim > MAX_INDEX_DIM || hp->indexer_dim % WARP != 0 || hp->q_lora % 4 != 0 ||
+        hp->n_embd % 4 != 0)
         return ds4_fail(error, DS4_UNSUPPORTED,
                         "the GPU kernels take heads of up to %d lanes (a multiple of 4), indexer "
                         "rows of up to %d (a multiple of 32) and up to %d streams; use --backend "
@@ -110,7 +113,7 @@ static ds4_status plan_memory(const ds4_model *model, const ds4_engine_options *
     ds4_status status = check_shape(model, error);
     if (status != DS4_OK) return status;
     ds4_row_codec codec = make_codec(model, options);
-    sizes s = forward_sizes(&model->hparams, options, &codec);
+    sizes s = forward_sizes(model, options);
     plan->weights = weights_bytes(model);
     plan->scratch = forward_bytes(&model->hparams, s);
     plan->available = device_free_bytes();

@@ -51,17 +51,29 @@ float device_marked_ms(device *d);
 cudaStream_t device_stream(device *d);
 void device_note(device *d, cudaError_t problem, const char *what);
 
+bool device_overlaps(device *d); /* a launch may begin while the one before it ends (dialect.h) */
+
 template <typename... P, typename... A>
 void launch(device *d, void (*kernel)(P...), dim3 grid, int threads, size_t shared_bytes,
             A... arguments) {
-    if (shared_bytes > 48 * 1024)
+    enum { ALWAYS_THERE = 32 * 1024 }; /* beside what the kernel itself declares */
+    if (shared_bytes > ALWAYS_THERE)
         device_note(d,
                     cudaFuncSetAttribute((const void *)kernel,
                                          cudaFuncAttributeMaxDynamicSharedMemorySize,
                                          (int)shared_bytes),
                     "shared memory");
-    kernel<<<grid, (unsigned)threads, shared_bytes, device_stream(d)>>>(arguments...);
-    device_note(d, cudaGetLastError(), "a launch");
+    cudaLaunchAttribute overlap = {};
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t how = {};
+    how.gridDim = grid;
+    how.blockDim = dim3((unsigned)threads);
+    how.dynamicSmemBytes = shared_bytes;
+    how.stream = device_stream(d);
+    how.attrs = &overlap;
+    how.numAttrs = device_overlaps(d) ? 1 : 0;
+    device_note(d, cudaLaunchKernelEx(&how, kernel, arguments...), "a launch");
 }
 
 #else

@@ -9,6 +9,7 @@ struct device {
     cudaStream_t stream;
     cudaEvent_t mark[2];
     int n_processors;
+    bool overlaps;
     cudaError_t problem; /* the first since device_finish */
     const char *what;
 };
@@ -53,6 +54,10 @@ ds4_status device_create(device **result, ds4_error *error) {
     device_note(d, cudaEventCreate(&d->mark[1]), "an event");
     device_note(d, cudaDeviceGetAttribute(&d->n_processors, cudaDevAttrMultiProcessorCount, 0),
                 "a question");
+    int major = 0;
+    device_note(d, cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0),
+                "a question");
+    d->overlaps = major >= 9 && getenv("DS4_NO_OVERLAP") == nullptr;
     ds4_status status = device_finish(d, error);
     if (status != DS4_OK)
         device_destroy(d);
@@ -67,6 +72,10 @@ void device_destroy(device *d) {
     if (d->mark[1] != nullptr) cudaEventDestroy(d->mark[1]);
     if (d->stream != nullptr) cudaStreamDestroy(d->stream);
     free(d);
+}
+
+bool device_overlaps(device *d) {
+    return d->overlaps;
 }
 
 int device_processors(device *d) {

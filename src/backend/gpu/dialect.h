@@ -24,6 +24,7 @@ enum { WARP = 32 };
 #define DEVICE        static __device__ __forceinline__
 #define ANYWHERE      static __host__ __device__ __forceinline__ /* the host too */
 #define SHARED        static __shared__
+#define SHARED_16     static __shared__ __align__(16)
 #define DYNAMIC_SHARED(type, name)                                                                 \
     extern __shared__ __align__(16) unsigned char dynamic_shared_memory[];                         \
     type *name = (type *)dynamic_shared_memory
@@ -100,11 +101,83 @@ DEVICE uint32_t byte_signs(uint32_t bytes) {
     asm("prmt.b32 %0, %1, 0, 0xba98;" : "=r"(signs) : "r"(bytes));
     return signs;
 }
+/* Two halves in a word. */
+DEVICE uint32_t half2_fma(uint32_t a, uint32_t b, uint32_t c) { /* a b + c, rounded once */
+    uint32_t r;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+    return r;
+}
+DEVICE uint32_t half2_multiply(uint32_t a, uint32_t b) {
+    uint32_t r;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+DEVICE uint32_t half2_subtract(uint32_t a, uint32_t b) {
+    uint32_t r;
+    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+/* Bytes by nibbles of the selector: 0-3 of a, 4-7 of b. */
+DEVICE uint32_t byte_mix(uint32_t a, uint32_t b, uint32_t selector) {
+    return __byte_perm(a, b, selector);
+}
+/* The matrix unit: d += a b for a of 16 x 16 and b of 16 x 8 halves. Lane 4 g + t holds, of a, rows
+ * g and g + 8 (words 0, 2 and 1, 3) at columns 2 t, 2 t + 1 (words 0, 1) and 8 more (words 2, 3);
+ * of b, column g at rows 2 t, 2 t + 1 and 8 more; of d, rows g and g + 8 at columns 2 t, 2 t + 1. */
+DEVICE void multiply_tile(float *d, const uint32_t *a, uint32_t b0, uint32_t b1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+                 "{%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+/* Four 8 x 8 matrices of halves from shared memory: lane 8 m + r gives the place of row r of matrix
+ * m (16 bytes); lane 4 g + t gets row g, columns 2 t and 2 t + 1, of each. `turned`: row and column
+ * exchanged. */
+DEVICE void load_tiles(uint32_t *r, const void *row) {
+    uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at)
+                 : "memory");
+}
+DEVICE void load_tiles_turned(uint32_t *r, const void *row) {
+    uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at)
+                 : "memory");
+}
+/* 16 bytes to shared memory in the background; finished(n): all but the last n groups have come. */
+DEVICE void fetch_16(void *shared, const void *from) {
+    uint32_t at = (uint32_t)__cvta_generic_to_shared(shared);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
+}
+DEVICE void fetch_group() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int N> DEVICE void fetch_finished() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+/* A launch may begin while the one before it ends: what that one wrote is there after
+ * previous_launch(), which each thread must call. next_launch(): the next may begin. */
+DEVICE void previous_launch() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+DEVICE void next_launch() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 /* Weights are read once per step: past the first-level cache. */
 DEVICE uint4 stream_load(const uint4 *p) {
     return __ldg(p);
 }
 DEVICE uint2 stream_load(const uint2 *p) {
+    return __ldg(p);
+}
+DEVICE uint32_t stream_load(const uint32_t *p) {
     return __ldg(p);
 }
 

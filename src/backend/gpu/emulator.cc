@@ -26,6 +26,14 @@ namespace {
 
 enum { MAX_THREADS = 1024, STACK_BYTES = 96 * 1024 };
 
+enum { MAX_FETCHES = 512 };
+
+struct fetch {
+    void *to;
+    const void *from;
+    int group;
+};
+
 enum fiber_state { READY, AT_BARRIER, AT_WARP, DONE };
 
 struct fiber {
@@ -35,6 +43,8 @@ struct fiber {
     void *stack_pointer; /* where to resume */
     uint8_t *stack;
     void *fake_stack; /* the sanitizer's */
+    fetch fetches[MAX_FETCHES];
+    int n_fetches, n_groups;
 };
 
 } // namespace
@@ -50,7 +60,8 @@ struct emulator {
     emulator_entry entry;
     void *arguments;
     uint8_t *shared;
-    uint32_t deposits[MAX_THREADS / 32][2][32];
+    uint32_t deposits[MAX_THREADS / 32][2][32][EXCHANGE_WORDS];
+    uint32_t single[MAX_THREADS / 32][2][32];
 };
 
 namespace {
@@ -175,6 +186,7 @@ void prepare_fiber(fiber *f) {
 #endif
     f->state = READY;
     f->n_exchanges = 0;
+    f->n_fetches = f->n_groups = 0;
     f->fake_stack = nullptr;
 }
 
@@ -246,11 +258,114 @@ void emulator_barrier() {
 const uint32_t *emulator_exchange(uint32_t bits) {
     fiber *self = running->current;
     uint32_t *slots =
-        running->deposits[self->self.thread / 32][self->n_exchanges++ & 1]; /* two: see header */
+        running->single[self->self.thread / 32][self->n_exchanges++ & 1]; /* two: see header */
     slots[self->self.thread & 31] = bits;
     self->state = AT_WARP;
     switch_to_scheduler(false);
     return slots;
+}
+
+const uint32_t *emulator_exchange_words(const uint32_t *words, int n) {
+    fiber *self = running->current;
+    uint32_t(*slots)[EXCHANGE_WORDS] =
+        running->deposits[self->self.thread / 32][self->n_exchanges++ & 1];
+    memcpy(slots[self->self.thread & 31], words, (size_t)n * sizeof *words);
+    self->state = AT_WARP;
+    switch_to_scheduler(false);
+    return slots[0];
+}
+
+/* ---- matrix units, halves, copies in the background ---- */
+
+uint32_t half2_fma(uint32_t a, uint32_t b, uint32_t c) {
+    uint32_t result = 0;
+    for (int i = 0; i < 32; i += 16) {
+        /* Products and sums of halves are exact in double; one rounding to float is harmless but
+         * for the sums that need more than 24 bits, which the callers do not make. */
+        double v = (double)half_bits_to_float((uint16_t)(a >> i)) *
+                       (double)half_bits_to_float((uint16_t)(b >> i)) +
+                   (double)half_bits_to_float((uint16_t)(c >> i));
+        result |= (uint32_t)float_to_half_bits((float)v) << i;
+    }
+    return result;
+}
+
+static inline float finite_half(uint32_t bits) { /* not for infinities */
+    uint32_t magnitude = (bits & 0x7fffu) << 13, sign = (bits & 0x8000u) << 16;
+    return bits_float(float_bits(bits_float(magnitude) * 0x1p112f) | sign);
+}
+
+void multiply_tile(float *d, const uint32_t *a, uint32_t b0, uint32_t b1) {
+    uint32_t words[EXCHANGE_WORDS] = {a[0], a[1], a[2], a[3], b0, b1};
+    const uint32_t(*lanes)[EXCHANGE_WORDS] =
+        (const uint32_t(*)[EXCHANGE_WORDS])(const void *)emulator_exchange_words(words,
+                                                                                 EXCHANGE_WORDS);
+    int lane = emulator_self()->thread & 31, g = lane / 4, t = lane % 4;
+    double sum[4] = {d[0], d[1], d[2], d[3]};
+    for (int k = 0; k < 16; k++) {
+        int shift = 16 * (k % 2), from = k % 8 / 2, half = k / 8;
+        float x[2], y[2];
+        for (int i = 0; i < 2; i++) {
+            x[i] = finite_half(lanes[4 * g + from][i + 2 * half] >> shift);
+            y[i] = finite_half(lanes[4 * (2 * t + i) + from][4 + half] >> shift);
+        }
+        for (int i = 0; i < 4; i++) sum[i] += (double)x[i / 2] * (double)y[i % 2];
+    }
+    for (int i = 0; i < 4; i++) d[i] = (float)sum[i];
+}
+
+static const uint16_t *place_of(const uint32_t *lanes, int lane) {
+    uint64_t place = lanes[lane * EXCHANGE_WORDS] |
+                     (uint64_t)lanes[lane * EXCHANGE_WORDS + 1] << 32;
+    return (const uint16_t *)(uintptr_t)place;
+}
+
+static void load_any(uint32_t *r, const void *row, bool turned) {
+    uint64_t place = (uint64_t)(uintptr_t)row;
+    uint32_t words[2] = {(uint32_t)place, (uint32_t)(place >> 32)};
+    const uint32_t *lanes = emulator_exchange_words(words, 2);
+    int lane = emulator_self()->thread & 31, g = lane / 4, t = lane % 4;
+    for (int m = 0; m < 4; m++) {
+        uint32_t low = turned ? place_of(lanes, 8 * m + 2 * t)[g] : place_of(lanes, 8 * m + g)[2 * t];
+        uint32_t high =
+            turned ? place_of(lanes, 8 * m + 2 * t + 1)[g] : place_of(lanes, 8 * m + g)[2 * t + 1];
+        r[m] = low | high << 16;
+    }
+}
+
+void load_tiles(uint32_t *r, const void *row) {
+    load_any(r, row, false);
+}
+
+void load_tiles_turned(uint32_t *r, const void *row) {
+    load_any(r, row, true);
+}
+
+static void finish_oldest(fiber *f) {
+    fetch *first = &f->fetches[0];
+    int group = first->group, n = 0;
+    while (n < f->n_fetches && f->fetches[n].group == group) {
+        memcpy(f->fetches[n].to, f->fetches[n].from, 16);
+        n++;
+    }
+    f->n_fetches -= n;
+    memmove(f->fetches, f->fetches + n, (size_t)f->n_fetches * sizeof *f->fetches);
+}
+
+void fetch_16(void *shared, const void *from) {
+    fiber *f = running->current;
+    if (f->n_fetches == MAX_FETCHES) defect("too many copies in the background");
+    if (((uintptr_t)shared | (uintptr_t)from) % 16 != 0) defect("a copy of 16 bytes is not aligned");
+    f->fetches[f->n_fetches++] = fetch{shared, from, f->n_groups};
+}
+
+void fetch_group() {
+    running->current->n_groups++;
+}
+
+void emulator_fetch_finished(int n) {
+    fiber *f = running->current;
+    while (f->n_fetches > 0 && f->fetches[0].group < f->n_groups - n) finish_oldest(f);
 }
 
 emulator *emulator_create() {

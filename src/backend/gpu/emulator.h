@@ -15,6 +15,7 @@
 #define DEVICE                     static inline
 #define ANYWHERE                   static inline
 #define SHARED                     static thread_local
+#define SHARED_16                  alignas(16) static thread_local
 #define DYNAMIC_SHARED(type, name) type *name = (type *)GPU_NAMESPACE::emulator_shared()
 #define UNROLL
 #define UNROLL_8
@@ -51,6 +52,9 @@ void emulator_barrier();
 /* Deposits `bits` and returns the deposits of all 32 lanes once every lane has made its own; valid
  * until this lane's next operation. */
 const uint32_t *emulator_exchange(uint32_t bits);
+/* The same for several words: returns [lane][EXCHANGE_WORDS]. */
+enum { EXCHANGE_WORDS = 6 };
+const uint32_t *emulator_exchange_words(const uint32_t *words, int n);
 
 static inline int thread_index() {
     return emulator_self()->thread;
@@ -121,10 +125,39 @@ static inline uint32_t byte_signs(uint32_t bytes) {
 }
 float half_bits_to_float(uint16_t bits);
 uint16_t float_to_half_bits(float v);
+uint32_t half2_fma(uint32_t a, uint32_t b, uint32_t c);
+static inline uint32_t half2_multiply(uint32_t a, uint32_t b) {
+    return half2_fma(a, b, 0x80008000u);
+}
+static inline uint32_t half2_subtract(uint32_t a, uint32_t b) {
+    return half2_fma(a, 0x3c003c00u, b ^ 0x80008000u);
+}
+static inline uint32_t byte_mix(uint32_t a, uint32_t b, uint32_t selector) {
+    uint32_t result = 0;
+    uint64_t both = a | (uint64_t)b << 32;
+    for (int i = 0; i < 4; i++)
+        result |= (uint32_t)(both >> (8 * (selector >> (4 * i) & 7)) & 255u) << (8 * i);
+    return result;
+}
+void multiply_tile(float *d, const uint32_t *a, uint32_t b0, uint32_t b1);
+void load_tiles(uint32_t *r, const void *row);
+void load_tiles_turned(uint32_t *r, const void *row);
+/* Bytes come when the kernel waits for them, not earlier: what is used too soon shows. */
+void fetch_16(void *shared, const void *from);
+void fetch_group();
+void emulator_fetch_finished(int n);
+template <int N> static inline void fetch_finished() {
+    emulator_fetch_finished(N);
+}
+static inline void previous_launch() {}
+static inline void next_launch() {}
 static inline uint4 stream_load(const uint4 *p) {
     return *p;
 }
 static inline uint2 stream_load(const uint2 *p) {
+    return *p;
+}
+static inline uint32_t stream_load(const uint32_t *p) {
     return *p;
 }
 

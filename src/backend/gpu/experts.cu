@@ -56,6 +56,8 @@ DEVICE void write_single_row(const routing &r, const int *chosen) {
 }
 
 KERNEL route_kernel(route_arguments a) {
+    next_launch();
+    previous_launch();
     DYNAMIC_SHARED(float, score); /* [X], then ranks [X], then the chosen [U] */
     const routing &r = a.r;
     int row = block_x();
@@ -107,6 +109,8 @@ DEVICE int sum_before(int value, int *part, int *total) {
 
 /* One block: pairs sorted by expert, rows ascending, cut into tiles. A thread does one expert. */
 KERNEL group_kernel(route_arguments a) {
+    next_launch();
+    previous_launch();
     SHARED int part[GROUP_THREADS];
     const routing &r = a.r;
     int n_pairs = a.v.n_rows * r.n_used, pairs_before = 0, tiles_before = 0;

@@ -38,10 +38,10 @@ static size_t split_floats(const ds4_hparams *hp, int most_rows) {
     return (size_t)attention_splits(most_rows) * hp->n_heads * hp->head_dim;
 }
 
-sizes forward_sizes(const ds4_hparams *hp, const ds4_engine_options *options,
-                    const ds4_row_codec *codec) {
-    (void)codec;
+sizes forward_sizes(const ds4_model *model, const ds4_engine_options *options) {
+    const ds4_hparams *hp = &model->hparams;
     sizes s = {};
+    weights_forms(model, &s.plain, &s.split);
     size_t largest = 1;
     s.max_rows = (int)options->max_batch_tokens;
     s.max_context = (int)options->max_context;
@@ -77,6 +77,16 @@ template <typename T> static void carve(carver *c, T **place, size_t n) {
     c->at += (n * sizeof(T) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
+/* Rows of `n` columns in the forms that are needed. */
+static void carve_activation(carver *c, const sizes &s, activation *a, size_t n_rows, size_t n) {
+    *a = activation{};
+    a->n = (int)n;
+    a->width = split_width((int)n);
+    a->row_bytes = split_row_bytes((int)n);
+    if (s.plain) carve(c, &a->plain, n_rows * n);
+    if (s.split) carve(c, &a->split, n_rows * a->row_bytes);
+}
+
 static void carve_all(carver *c, const ds4_hparams *hp, const sizes &s, buffers *b) {
     size_t n = (size_t)s.max_rows, embd = hp->n_embd, used = hp->n_experts_used;
     size_t n_mix = ds4_mix_width(hp), slices = HYPER_SLICES(embd), rope = hp->rope_dim;
@@ -91,14 +101,17 @@ static void carve_all(carver *c, const ds4_hparams *hp, const sizes &s, buffers 
     carve(c, &b->streams, n * hp->n_streams * embd);
     carve(c, &b->mix, n * n_mix);
     carve(c, &b->partial, n * slices * (n_mix + 1));
-    carve(c, &b->x, n * embd);
+    carve_activation(c, s, &b->x, n, embd);
+    carve_activation(c, s, &b->q_low, n, hp->q_lora);
+    carve_activation(c, s, &b->heads, n, (size_t)hp->n_heads * hp->head_dim);
+    carve_activation(c, s, &b->low, n, (size_t)hp->o_groups * hp->o_lora);
+    carve_activation(c, s, &b->mid, n * used, hp->n_ff);
+    carve_activation(c, s, &b->mid_shared, n, hp->n_ff);
     carve(c, &b->y, n * embd);
     carve(c, &b->total, n * embd);
     carve(c, &b->q_lora, n * hp->q_lora);
     carve(c, &b->q, n * hp->n_heads * hp->head_dim);
-    carve(c, &b->heads, n * hp->n_heads * hp->head_dim);
     carve(c, &b->kv, n * hp->head_dim);
-    carve(c, &b->low, n * hp->o_groups * hp->o_lora);
     carve(c, &b->comp_value, n * (size_t)s.comp_width);
     carve(c, &b->comp_gate, n * (size_t)s.comp_width);
     if (s.score_rows > 0) {
@@ -112,8 +125,6 @@ static void carve_all(carver *c, const ds4_hparams *hp, const sizes &s, buffers 
     carve(c, &b->attention_partial, s.attention_floats);
     carve(c, &b->attention_ml, s.attention_floats / hp->head_dim * 2 + 2);
     carve(c, &b->router, n * hp->n_experts);
-    carve(c, &b->mid, n * used * hp->n_ff);
-    carve(c, &b->mid_shared, n * hp->n_ff);
     carve(c, &b->down, n * used * embd);
     carve(c, &b->expert, n * used);
     carve(c, &b->expert_weight, n * used);
@@ -197,7 +208,7 @@ ds4_status forward_create(device *d, const ds4_model *model, const ds4_engine_op
     f->hp = &model->hparams;
     f->w = w;
     f->codec = *codec;
-    f->s = forward_sizes(f->hp, options, codec);
+    f->s = forward_sizes(model, options);
     uint64_t n_bytes = forward_bytes(f->hp, f->s);
     f->slab = (uint8_t *)device_allocate(d, n_bytes);
     if (f->slab == nullptr)
@@ -206,6 +217,7 @@ ds4_status forward_create(device *d, const ds4_model *model, const ds4_engine_op
                         (double)n_bytes / (double)(1u << 30));
     carver c = {f->slab, 0};
     carve_all(&c, f->hp, f->s, &f->b);
+    device_clear(d, f->slab, n_bytes); /* what pads rows of activations stays zero */
     fill_view(f, options);
     ds4_status status = place_rope(f, options, error);
     if (status != DS4_OK) forward_free(f);
@@ -228,14 +240,26 @@ struct pass {
     sub_layer_output y; /* of the last sub-layer */
 };
 
-static product make_product(const matrix &m, const float *x, int x_stride, float *y, int y_stride) {
+static product make_product(const matrix &m, const activation &x, const activation &y) {
     product p = {};
     p.m = m;
     p.x = x;
-    p.x_stride = x_stride;
     p.y = y;
-    p.y_stride = y_stride;
     return p;
+}
+
+static activation floats(float *y, int n) {
+    activation a = {};
+    a.plain = y;
+    a.n = n;
+    return a;
+}
+
+/* Columns from `first` on. */
+static activation slice(const activation &a, int first) {
+    activation part = a;
+    part.first += first;
+    return part;
 }
 
 static void add(product_list *list, const product &p) {
@@ -244,7 +268,9 @@ static void add(product_list *list, const product &p) {
 
 /* Few rows rarely share an expert: a tile of many rows would multiply nothing for most of them. */
 static int expert_tile_rows(const pass &p) {
+    enum { WORTH_WIDE = 12 /* rows of an expert */ };
     int per_expert = p.v.n_rows * (int)p.f->hp->n_experts_used / (int)p.f->hp->n_experts;
+    if (p.w->up_experts.tiled) return per_expert >= WORTH_WIDE ? WIDE_ROWS : (int)NARROW_ROWS;
     return products_tile_rows(per_expert < 1 ? 1 : per_expert);
 }
 
@@ -255,7 +281,7 @@ static void run_products_in_tiles(const pass &p, const product_list &list, int t
                           b.tile_count, b.pairs,       b.expert_weight};
     int used = (int)hp->n_experts_used, most = used;
     if (p.v.n_rows > 1) most = most_expert_tiles(p.v.n_rows * used, (int)hp->n_experts, tile_rows);
-    products_run(p.f->d, list, p.v.n_rows, tile_rows, tiles, most, p.f->w->iq2_grid);
+    products_run(p.f->d, list, p.v.n_rows, tile_rows, tiles, most, p.f->w->books);
 }
 
 static void run_products(const pass &p, const product_list &list) {
@@ -275,6 +301,7 @@ static attention_inputs inputs_of(const pass &p) {
     attention_inputs in = {};
     in.q_lora = b.q_lora;
     in.q_lora_dim = (int)p.f->hp->q_lora;
+    in.q_low = b.q_low;
     in.q_lora_norm = p.w->q_a_norm;
     in.kv_norm = p.w->kv_norm;
     in.kv = b.kv;
@@ -297,28 +324,28 @@ static attention_inputs inputs_of(const pass &p) {
 static void run_projections(const pass &p, const attention_inputs &in) {
     const ds4_hparams *hp = p.f->hp;
     const buffers &b = p.f->b;
-    int embd = (int)hp->n_embd, index = 2 * (int)hp->indexer_dim;
+    int index = 2 * (int)hp->indexer_dim;
     product_list list = {};
-    add(&list, make_product(p.w->q_a, b.x, embd, b.q_lora, (int)hp->q_lora));
-    add(&list, make_product(p.w->kv, b.x, embd, b.kv, (int)hp->head_dim));
+    add(&list, make_product(p.w->q_a, b.x, floats(b.q_lora, (int)hp->q_lora)));
+    add(&list, make_product(p.w->kv, b.x, floats(b.kv, (int)hp->head_dim)));
     if (in.ratio != 0) {
-        add(&list, make_product(p.w->compressor.kv, b.x, embd, b.comp_value, in.comp_width));
-        add(&list, make_product(p.w->compressor.gate, b.x, embd, b.comp_gate, in.comp_width));
+        add(&list, make_product(p.w->compressor.kv, b.x, floats(b.comp_value, in.comp_width)));
+        add(&list, make_product(p.w->compressor.gate, b.x, floats(b.comp_gate, in.comp_width)));
     }
     if (in.ratio == DS4_RATIO_OVERLAP) {
-        add(&list, make_product(p.w->indexer_compressor.kv, b.x, embd, b.index_value, index));
-        add(&list, make_product(p.w->indexer_compressor.gate, b.x, embd, b.index_gate, index));
+        add(&list, make_product(p.w->indexer_compressor.kv, b.x, floats(b.index_value, index)));
+        add(&list, make_product(p.w->indexer_compressor.gate, b.x, floats(b.index_gate, index)));
         add(&list,
-            make_product(p.w->indexer_proj, b.x, embd, b.index_weight, (int)hp->indexer_heads));
+            make_product(p.w->indexer_proj, b.x, floats(b.index_weight, (int)hp->indexer_heads)));
     }
     run_products(p, list);
     prepare_run(p.f->d, p.v, in);
     list = product_list{};
     add(&list,
-        make_product(p.w->q_b, b.q_lora, (int)hp->q_lora, b.q, (int)(hp->n_heads * hp->head_dim)));
+        make_product(p.w->q_b, b.q_low, floats(b.q, (int)(hp->n_heads * hp->head_dim))));
     if (in.ratio == DS4_RATIO_OVERLAP)
-        add(&list, make_product(p.w->indexer_q_b, b.q_lora, (int)hp->q_lora, b.index_query,
-                                (int)(hp->indexer_heads * hp->indexer_dim)));
+        add(&list, make_product(p.w->indexer_q_b, b.q_low,
+                                floats(b.index_query, (int)(hp->indexer_heads * hp->indexer_dim))));
     run_products(p, list);
 }
 
@@ -355,9 +382,14 @@ static void run_core(const pass &p, const attention_inputs &in) {
     if (in.ratio == DS4_RATIO_OVERLAP &&
         p.shape->reach / DS4_RATIO_OVERLAP > (int)hp->indexer_top_k)
         a.selected = b.selected;
-    size_t tile = p.f->s.attention_floats / split_floats(hp, a.most_rows);
+    bool tiled = tile_attention_suits(p.v);
+    size_t floats = tiled ? tile_attention_floats(p.v, a.most_rows) : split_floats(hp, a.most_rows);
+    size_t tile = p.f->s.attention_floats / floats;
     a.row_tile = tile > (size_t)p.v.n_rows ? p.v.n_rows : (int)tile;
-    attention_run(p.f->d, p.v, a);
+    if (tiled)
+        tile_attention_run(p.f->d, p.v, a);
+    else
+        attention_run(p.f->d, p.v, a);
 }
 
 /* Group g of the heads meets only its own rows of output_a. */
@@ -370,16 +402,17 @@ static void run_output(const pass &p) {
         product_list list = {};
         for (; g < groups && list.n < MAX_PRODUCTS; g++) {
             matrix m = p.w->output_a;
-            m.codes += (size_t)(g * lora) * m.code_stride;
-            m.scales += (size_t)(g * lora) * m.scale_stride;
+            size_t at = (size_t)(g * lora) / (m.tiled ? TILE : 1);
+            m.codes += at * m.code_stride;
+            m.scales += at * m.scale_stride;
             m.n_out = lora;
-            add(&list, make_product(m, b.heads + g * (width / groups), width, b.low + g * lora,
-                                    groups * lora));
+            add(&list,
+                make_product(m, slice(b.heads, g * (width / groups)), slice(b.low, g * lora)));
         }
         run_products(p, list);
     }
     product_list list = {};
-    add(&list, make_product(p.w->output_b, b.low, groups * lora, b.y, (int)hp->n_embd));
+    add(&list, make_product(p.w->output_b, b.low, floats(b.y, (int)hp->n_embd)));
     run_products(p, list);
 }
 
@@ -404,9 +437,9 @@ static void run_attention(pass *p) {
     run_steering(p, DS4_STEER_ATTN);
 }
 
-static product make_expert(const matrix &m, const float *x, int x_stride, float *y, int y_stride,
+static product make_expert(const matrix &m, const activation &x, const activation &y,
                            int x_divisor) {
-    product p = make_product(m, x, x_stride, y, y_stride);
+    product p = make_product(m, x, y);
     p.by_expert = 1;
     p.x_divisor = x_divisor;
     return p;
@@ -415,11 +448,11 @@ static product make_expert(const matrix &m, const float *x, int x_stride, float 
 static void run_experts(pass *p) {
     const ds4_hparams *hp = p->f->hp;
     const buffers &b = p->f->b;
-    int embd = (int)hp->n_embd, ff = (int)hp->n_ff, used = (int)hp->n_experts_used;
+    int embd = (int)hp->n_embd, used = (int)hp->n_experts_used;
     run_hyper(p, p->w->hc_ffn, p->w->ffn_norm);
     product_list list = {};
-    add(&list, make_product(p->w->router, b.x, embd, b.router, (int)hp->n_experts));
-    product shared = make_product(p->w->up_shared, b.x, embd, b.mid_shared, ff);
+    add(&list, make_product(p->w->router, b.x, floats(b.router, (int)hp->n_experts)));
+    product shared = make_product(p->w->up_shared, b.x, b.mid_shared);
     shared.gate = p->w->gate_shared;
     shared.clamp = hp->swiglu_clamp_shared[p->layer];
     add(&list, shared);
@@ -441,14 +474,14 @@ static void run_experts(pass *p) {
                  b.mix};
     route_run(p->f->d, p->v, r);
     list = product_list{};
-    product up = make_expert(p->w->up_experts, b.x, embd, b.mid, ff, used);
+    product up = make_expert(p->w->up_experts, b.x, b.mid, used);
     up.gate = p->w->gate_experts;
     up.clamp = hp->swiglu_clamp[p->layer];
     add(&list, up);
     run_products_in_tiles(*p, list, expert_tile_rows(*p));
     list = product_list{};
-    product down = make_expert(p->w->down_experts, b.mid, ff, b.down, embd, 1);
-    product down_shared = make_product(p->w->down_shared, b.mid_shared, ff, b.y, embd);
+    product down = make_expert(p->w->down_experts, b.mid, floats(b.down, embd), 1);
+    product down_shared = make_product(p->w->down_shared, b.mid_shared, floats(b.y, embd));
     add(&list, down);
     if (p->v.n_rows == 1) {
         add(&list, down_shared);
@@ -470,7 +503,7 @@ void forward_run(forward *f, const step_shape &shape) {
     p.v = f->view;
     p.v.n_rows = shape.n_rows;
     p.v.n_items = shape.n_items;
-    embed_run(f->d, p.v, f->w->token_embedding, f->w->iq2_grid, f->b.streams);
+    embed_run(f->d, p.v, f->w->token_embedding, f->w->books.digits, f->b.streams);
     angles_run(f->d, p.v, f->b.angles);
     for (p.layer = 0; p.layer < f->hp->n_layers; p.layer++) {
         p.w = &f->w->layers[p.layer];
@@ -490,9 +523,10 @@ void forward_logits(forward *f, const step_shape &shape, int first, int n) {
     p.v = f->view;
     p.v.n_rows = n;
     product_list list = {};
-    int embd = (int)f->hp->n_embd, vocab = (int)f->hp->n_vocab;
-    add(&list, make_product(f->w->output, f->b.x + (size_t)first * f->hp->n_embd, embd, f->b.logits,
-                            vocab));
+    activation x = f->b.x;
+    if (x.plain != nullptr) x.plain += (size_t)first * f->hp->n_embd;
+    if (x.split != nullptr) x.split += (size_t)first * x.row_bytes;
+    add(&list, make_product(f->w->output, x, floats(f->b.logits, (int)f->hp->n_vocab)));
     run_products(p, list);
 }
 

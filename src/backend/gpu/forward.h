@@ -16,12 +16,13 @@ struct buffers {
     int *wanted;      /* rows whose logits are wanted */
     steer_row *steer; /* [2][L][rows] */
     /* activations */
-    float *angles, *streams, *mix, *partial, *x, *y, *q_lora, *q, *heads, *kv, *low;
+    float *angles, *streams, *mix, *partial, *y, *q_lora, *q, *kv;
+    activation x, q_low, heads, low, mid, mid_shared;
     float *comp_value, *comp_gate, *index_value, *index_gate, *index_query, *index_weight;
     float *scores;
     int *selected;
     float *attention_partial, *attention_ml;
-    float *router, *mid, *mid_shared, *down, *logits, *total;
+    float *router, *down, *logits, *total;
     int *expert;
     float *expert_weight;
     int *n_tiles, *tile_expert, *tile_first, *tile_count, *pairs;
@@ -33,6 +34,7 @@ struct buffers {
 struct sizes {
     int max_rows, max_context, max_items, logit_rows;
     int score_rows, score_stride, comp_width;
+    bool plain, split; /* forms of activations, see weights.h */
     size_t attention_floats; /* of attention_partial */
 };
 
@@ -55,8 +57,7 @@ struct forward {
     step_view view; /* n_rows and n_items are those of the step */
 };
 
-sizes forward_sizes(const ds4_hparams *hp, const ds4_engine_options *options,
-                    const ds4_row_codec *codec);
+sizes forward_sizes(const ds4_model *model, const ds4_engine_options *options);
 uint64_t forward_bytes(const ds4_hparams *hp, const sizes &s);
 ds4_status forward_create(device *d, const ds4_model *model, const ds4_engine_options *options,
                           const ds4_row_codec *codec, const weights *w, forward *f,

@@ -39,6 +39,8 @@ template <int TYPE> DEVICE void embed_row(const embed_arguments &a, int row, con
 }
 
 KERNEL embed_kernel(embed_arguments a) {
+    next_launch();
+    previous_launch();
     SHARED uint32_t grid[IQ2_GRID * WARP];
     if (a.table.type == DS4_TYPE_IQ2_XXS)
         for (int i = thread_index(); i < IQ2_GRID * WARP; i += block_threads())
@@ -86,6 +88,8 @@ struct angles_arguments {
 };
 
 KERNEL angles_kernel(angles_arguments a) {
+    next_launch();
+    previous_launch();
     int pairs = a.v.rope_dim / 2, row = block_x();
     for (int i = thread_index(); i < 2 * pairs; i += block_threads()) {
         int kind = i / pairs;
@@ -134,6 +138,8 @@ DEVICE float column_output(const mix_arguments &a, int row, int column) {
 /* One block: SLICE columns of all streams of a row. The mixer's weights need nothing of the step
  * and are loaded first. */
 template <int HALF> KERNEL hyper_mix_kernel(mix_arguments a) {
+    next_launch();
+    previous_launch();
     enum { OUTPUTS = 4, STREAMS = 4 }; /* of a warp, whose weights are loaded early */
     SHARED float old_streams[MAX_STREAMS][SLICE], new_streams[MAX_STREAMS][SLICE];
     const step_view &v = a.v;
@@ -207,7 +213,8 @@ struct finish_arguments {
     const float *streams, *partial;
     mixer m;
     const float *norm_weight;
-    float *mix, *x;
+    float *mix;
+    activation x;
     const int *rows;
     int only_pre;
 };
@@ -254,13 +261,15 @@ DEVICE void finish_mixer(const finish_arguments &a, int row, float *m) {
 }
 
 KERNEL LAUNCH_BOUNDS(FINISH_THREADS, 1) hyper_finish_kernel(finish_arguments a) {
+    next_launch();
+    previous_launch();
     SHARED float m[MAX_MIX + 1], scratch[WARP + 1];
     enum { QUADS = 4, STREAMS = 4 }; /* columns of a thread, streams whose loads are issued early */
     const step_view &v = a.v;
     int row = a.rows != nullptr ? a.rows[block_x()] : block_x(), c_count = v.n_streams;
     int n_quads = v.n_embd / 4;
     const float *streams = a.streams + (size_t)row * (size_t)(c_count * v.n_embd);
-    float *x = a.x + (size_t)block_x() * (size_t)v.n_embd, squares = 0.0f;
+    float squares = 0.0f;
     float4 early[STREAMS], sum[QUADS], norm = {0, 0, 0, 0};
     if (thread_index() < n_quads) norm = ((const float4 *)a.norm_weight)[thread_index()];
     UNROLL
@@ -290,10 +299,13 @@ KERNEL LAUNCH_BOUNDS(FINISH_THREADS, 1) hyper_finish_kernel(finish_arguments a) 
     UNROLL
     for (int j = 0; j < QUADS; j++) {
         int quad = thread_index() + FINISH_THREADS * j;
-        if (quad >= n_quads) continue;
-        float4 w = j == 0 ? norm : ((const float4 *)a.norm_weight)[quad];
-        ((float4 *)x)[quad] = float4{sum[j].x * scale * w.x, sum[j].y * scale * w.y,
-                                     sum[j].z * scale * w.z, sum[j].w * scale * w.w};
+        if (quad - lane_index() >= n_quads) continue;
+        bool inside = quad < n_quads;
+        float4 w = j == 0 || !inside ? norm : ((const float4 *)a.norm_weight)[quad];
+        store_quad(a.x, block_x(), quad,
+                   float4{sum[j].x * scale * w.x, sum[j].y * scale * w.y, sum[j].z * scale * w.z,
+                          sum[j].w * scale * w.w},
+                   inside);
     }
     if (a.only_pre) return;
     for (int o = thread_index(); o < a.m.n_mix; o += FINISH_THREADS)
@@ -301,8 +313,8 @@ KERNEL LAUNCH_BOUNDS(FINISH_THREADS, 1) hyper_finish_kernel(finish_arguments a) 
 }
 
 void hyper_finish_run(device *d, const step_view &v, const float *streams, const float *partial,
-                      const mixer &m, const float *norm_weight, float *mix, float *x, int n,
-                      const int *rows, int only_pre) {
+                      const mixer &m, const float *norm_weight, float *mix, const activation &x,
+                      int n, const int *rows, int only_pre) {
     finish_arguments a = {v, streams, partial, m, norm_weight, mix, x, rows, only_pre};
     launch(d, hyper_finish_kernel, dim3((unsigned)n), FINISH_THREADS, 0, a);
 }
@@ -317,6 +329,8 @@ struct steer_arguments {
 };
 
 KERNEL steer_kernel(steer_arguments a) {
+    next_launch();
+    previous_launch();
     SHARED float scratch[WARP + 1];
     int row = block_x(), n = a.v.n_embd;
     const steer_row &s = a.rows[row];

@@ -18,6 +18,8 @@ struct query_arguments {
 };
 
 KERNEL query_kernel(query_arguments a) {
+    next_launch();
+    previous_launch();
     const step_view &v = a.v;
     int row = block_y(), head = block_x() * (THREADS / WARP) + warp_index();
     if (head >= v.index_heads) return; /* a whole warp */
@@ -51,11 +53,14 @@ struct select_arguments {
     step_view v;
     selection s;
     int first_row; /* rows [first_row, first_row + score_rows) share the buffer */
+    int tiles_per_block;
 };
 
 /* One block: KEYS rows against all heads of one query. Thread: one key, four heads of each HEADS.
  */
 KERNEL score_kernel(select_arguments a) {
+    next_launch();
+    previous_launch();
     DYNAMIC_SHARED(float, keys); /* [index_dim][KEYS + 1], then queries [HEADS][index_dim] */
     SHARED float sums[HEADS / 4][KEYS];
     const step_view &v = a.v;
@@ -104,6 +109,115 @@ KERNEL score_kernel(select_arguments a) {
     }
     if (group == 0 && first + key < visible)
         a.s.scores[(size_t)block_y() * (size_t)a.s.score_stride + (size_t)(first + key)] = score;
+}
+
+/* The same on the matrix units, for rows of FP4, which are exact as halves. A warp: 16 heads of a
+ * query, kept in registers, and half of the keys. */
+enum { TILE_DIM = 128, TILE_HEADS = 64, TILE_STRIDE = 2 * TILE_DIM + 16, STEPS = TILE_DIM / 16 };
+
+DEVICE uint32_t fp4_half(uint32_t code) { /* E2M1 in the top bits of a half is the value x 2^-14 */
+    return (code & 7u) << 9 | (code & 8u) << 12;
+}
+
+DEVICE uint32_t two_halves(float a, float b) {
+    return float_to_half_bits(a) | (uint32_t)float_to_half_bits(b) << 16;
+}
+
+/* Keys [first, first + KEYS) as halves; those beyond `visible` are zeros. */
+DEVICE void load_keys(const step_view &v, const layer_state &state, int first, int visible,
+                      uint8_t *tile) {
+    for (int i = thread_index(); i < KEYS * TILE_DIM / 8; i += THREADS) {
+        int k = i / (TILE_DIM / 8), e = i % (TILE_DIM / 8) * 8;
+        uint4 out = {0, 0, 0, 0};
+        if (first + k < visible) {
+            const uint8_t *stored =
+                state.index_rows + (size_t)(first + k) * (size_t)v.index_row_stride;
+            uint32_t codes = *(const uint32_t *)(stored + e / 2);
+            int exponent = (int)stored[TILE_DIM / 2 + e / FP4_BLOCK] - 127 + 14 + 15;
+            exponent = exponent < 1 ? 1 : exponent > 30 ? 30 : exponent;
+            uint32_t factor = (uint32_t)exponent * 0x04000400u;
+            uint32_t words[4];
+            UNROLL
+            for (int j = 0; j < 4; j++)
+                words[j] = half2_multiply(fp4_half(codes >> (8 * j) & 15) |
+                                              fp4_half(codes >> (8 * j + 4) & 15) << 16,
+                                          factor);
+            out = uint4{words[0], words[1], words[2], words[3]};
+        }
+        *(uint4 *)(tile + k * TILE_STRIDE + 2 * e) = out;
+    }
+}
+
+KERNEL LAUNCH_BOUNDS(THREADS, 2) tile_score_kernel(select_arguments a) {
+    SHARED_16 uint8_t memory[TILE_HEADS * TILE_STRIDE]; /* queries, later keys */
+    SHARED float sums[4][KEYS];
+    next_launch();
+    previous_launch();
+    const step_view &v = a.v;
+    int row = a.first_row + block_y(), visible = visible_rows(v, row), lane = lane_index();
+    int first = block_x() * a.tiles_per_block * KEYS;
+    int end = first + a.tiles_per_block * KEYS < visible ? first + a.tiles_per_block * KEYS
+                                                         : visible;
+    if (visible <= v.top_k || first >= end) return;
+    const layer_state &state = state_of(v, a.s.layer, row);
+    const float *query =
+        a.s.query + (size_t)row * (size_t)v.index_heads * (size_t)TILE_DIM;
+    for (int i = thread_index(); i < TILE_HEADS * TILE_DIM / 2; i += THREADS) {
+        int h = i / (TILE_DIM / 2), e = i % (TILE_DIM / 2) * 2;
+        uint32_t word = 0;
+        if (h < v.index_heads) word = two_halves(query[h * TILE_DIM + e], query[h * TILE_DIM + e + 1]);
+        *(uint32_t *)(memory + h * TILE_STRIDE + 2 * e) = word;
+    }
+    block_barrier();
+    int tile = warp_index() % 4, part = warp_index() / 4;
+    uint32_t left[STEPS][4];
+    float weight[2];
+    UNROLL
+    for (int k = 0; k < STEPS; k++)
+        load_tiles(left[k], memory + (tile * 16 + lane % 8 + lane / 8 % 2 * 8) * TILE_STRIDE +
+                                32 * k + lane / 16 * 16);
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        int head = tile * 16 + lane / 4 + 8 * i;
+        weight[i] = head < v.index_heads
+                        ? a.s.weight[(size_t)row * (size_t)v.index_heads + (size_t)head]
+                        : 0.0f;
+    }
+    for (int key = first; key < end; key += KEYS) {
+        block_barrier();
+        load_keys(v, state, key, visible, memory);
+        block_barrier();
+        UNROLL
+        for (int j = 0; j < 4; j++) {
+            int octet = part * 4 + j;
+            float dot[4] = {0, 0, 0, 0};
+            UNROLL
+            for (int k = 0; k < STEPS; k += 2) {
+                uint32_t b[4];
+                load_tiles(b, memory + (octet * 8 + lane % 8) * TILE_STRIDE + 32 * k +
+                                  lane / 8 * 16);
+                multiply_tile(dot, left[k], b[0], b[1]);
+                multiply_tile(dot, left[k + 1], b[2], b[3]);
+            }
+            UNROLL
+            for (int i = 0; i < 2; i++) {
+                float sum = fmaf(fmaxf(dot[2 + i], 0.0f), weight[1],
+                                 fmaxf(dot[i], 0.0f) * weight[0]);
+                UNROLL
+                for (int mask = 4; mask < WARP; mask *= 2) sum += warp_shuffle_xor(sum, mask);
+                if (lane < 4) sums[tile][octet * 8 + lane * 2 + i] = sum;
+            }
+        }
+        block_barrier();
+        int k = thread_index();
+        if (k < KEYS && key + k < visible)
+            a.s.scores[(size_t)block_y() * (size_t)a.s.score_stride + (size_t)(key + k)] =
+                sums[0][k] + sums[1][k] + sums[2][k] + sums[3][k];
+    }
+}
+
+static bool tile_scores_suit(const step_view &v) {
+    return v.kv_sim != DS4_KV_SIM_NONE && v.index_dim == TILE_DIM && v.index_heads <= TILE_HEADS;
 }
 
 /* ---- the best ---- */
@@ -160,6 +274,8 @@ enum { SELECT_THREADS = 1024 };
 
 /* One block per row: rows are written ascending; ties go to the lower row. */
 KERNEL LAUNCH_BOUNDS(SELECT_THREADS, 1) select_kernel(select_arguments a) {
+    next_launch();
+    previous_launch();
     SHARED uint32_t histogram[RADIX], state[2];
     SHARED int above_of[SELECT_THREADS], equal_of[SELECT_THREADS];
     const step_view &v = a.v;
@@ -206,13 +322,20 @@ KERNEL LAUNCH_BOUNDS(SELECT_THREADS, 1) select_kernel(select_arguments a) {
 }
 
 void index_select_run(device *d, const step_view &v, const selection &s) {
-    select_arguments a = {v, s, 0};
+    enum { MANY_ROWS = 64 };
+    select_arguments a = {v, s, 0, 1};
     size_t shared =
         ((size_t)v.index_dim * (KEYS + 1) + (size_t)HEADS * (size_t)v.index_dim) * sizeof(float);
     unsigned tiles = (unsigned)(s.most_visible + KEYS - 1) / KEYS;
     for (a.first_row = 0; a.first_row < v.n_rows; a.first_row += s.score_rows) {
         int n = v.n_rows - a.first_row < s.score_rows ? v.n_rows - a.first_row : s.score_rows;
-        if (s.most_visible > v.top_k)
+        if (s.most_visible > v.top_k && tile_scores_suit(v)) {
+            a.tiles_per_block = v.n_rows > MANY_ROWS ? (int)tiles : 1;
+            launch(d, tile_score_kernel,
+                   dim3((tiles + (unsigned)a.tiles_per_block - 1) / (unsigned)a.tiles_per_block,
+                        (unsigned)n),
+                   THREADS, 0, a);
+        } else if (s.most_visible > v.top_k)
             launch(d, score_kernel, dim3(tiles, (unsigned)n), THREADS, shared, a);
         launch(d, select_kernel, dim3((unsigned)n), SELECT_THREADS, 0, a);
     }

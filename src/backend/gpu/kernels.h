@@ -10,7 +10,8 @@ namespace GPU_NAMESPACE {
 /* repack.cu: n_rows rows of GGUF blocks to codes and scales, zeros up to n_padded. */
 void repack_run(device *d, int type, const uint8_t *source, size_t row_bytes, const matrix &m,
                 size_t first_row, size_t n_rows);
-/* Bytes per row of the two arrays. */
+/* Bytes per row, or per tile of 16 rows, of the two arrays. */
+void tiled_strides(int type, int n_in, uint32_t *code_stride, uint32_t *scale_stride);
 void repacked_strides(int type, int n_padded, uint32_t *code_stride, uint32_t *scale_stride);
 
 /* hyper.cu */
@@ -37,8 +38,8 @@ void hyper_mix_run(device *d, const step_view &v, float *streams, const float *m
 /* Finishes it: mix = pre, post, P of the rows; x = norm(sum of pre_c stream_c) * norm_weight.
  * rows: which streams (NULL: 0 .. n-1). */
 void hyper_finish_run(device *d, const step_view &v, const float *streams, const float *partial,
-                      const mixer &m, const float *norm_weight, float *mix, float *x, int n,
-                      const int *rows, int only_pre);
+                      const mixer &m, const float *norm_weight, float *mix, const activation &x,
+                      int n, const int *rows, int only_pre);
 /* y[row] = sum, then the steering edit of each row (backend/cpu/steer.c). */
 struct steer_row {
     float scale;
@@ -50,8 +51,9 @@ void steer_run(device *d, const step_view &v, const sub_layer_output &y, const s
 
 /* prepare.cu */
 struct attention_inputs {
-    float *q_lora; /* [rows][q_lora_dim], normalised in place */
+    float *q_lora; /* [rows][q_lora_dim] */
     int q_lora_dim;
+    activation q_low; /* normalised */
     const float *q_lora_norm, *kv_norm;
     float *kv;                             /* [rows][head_dim], becomes the raw rows */
     const float *comp_value, *comp_gate;   /* [rows][comp_width] */
@@ -87,13 +89,18 @@ struct attention {
     const int *selected; /* NULL: all compressed rows */
     float *partial;      /* [row_tile][splits][H][D] */
     float *partial_ml;   /* [row_tile][splits][H][2] */
-    float *out;          /* [rows][H*D] */
+    activation out;      /* [rows][H*D] */
     int layer, ratio;
     int most_rows; /* any row sees at most */
     int row_tile;  /* rows that the partial buffers hold */
 };
 int attention_splits(int most_rows);
 void attention_run(device *d, const step_view &v, const attention &a);
+/* tile_attention.cu: the same on the matrix units, for some shapes; `partial` holds the scores of
+ * row_tile rows, [row][H][tile_attention_floats / H]. */
+bool tile_attention_suits(const step_view &v);
+size_t tile_attention_floats(const step_view &v, int most_rows);
+void tile_attention_run(device *d, const step_view &v, const attention &a);
 
 /* experts.cu */
 struct routing {

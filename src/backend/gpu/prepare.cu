@@ -21,10 +21,18 @@ DEVICE float rms_scale(const float *x, int n, float eps, float *scratch) {
 }
 
 DEVICE void prepare_query(const prepare_arguments &a, int row, float *scratch) {
-    float *q = a.in.q_lora + (size_t)row * (size_t)a.in.q_lora_dim;
+    int n_quads = a.in.q_lora_dim / 4;
+    const float *q = a.in.q_lora + (size_t)row * (size_t)a.in.q_lora_dim;
     float scale = rms_scale(q, a.in.q_lora_dim, a.v.rms_eps, scratch);
-    for (int i = thread_index(); i < a.in.q_lora_dim; i += THREADS)
-        q[i] = q[i] * scale * a.in.q_lora_norm[i];
+    for (int quad = thread_index(); quad - lane_index() < n_quads; quad += THREADS) {
+        bool inside = quad < n_quads;
+        float4 x = {0, 0, 0, 0}, w = x;
+        if (inside) x = ((const float4 *)q)[quad], w = ((const float4 *)a.in.q_lora_norm)[quad];
+        store_quad(a.in.q_low, row, quad,
+                   float4{x.x * scale * w.x, x.y * scale * w.y, x.z * scale * w.z,
+                          x.w * scale * w.w},
+                   inside);
+    }
 }
 
 DEVICE void prepare_raw(const prepare_arguments &a, int row, float *work, float *scratch) {
@@ -148,6 +156,8 @@ DEVICE void keep_input(const prepare_arguments &a, const compressor &c, int row)
 /* block_x: what is done (0 query, 1 raw row, 2 the mixer's matrix, 3 compressor, 4 the indexer's);
  * block_y: row */
 KERNEL prepare_kernel(prepare_arguments a) {
+    next_launch();
+    previous_launch();
     SHARED float work[MAX_HEAD_DIM], scratch[WARP + 1];
     int row = block_y(), task = block_x();
     if (task == 0) {
@@ -172,6 +182,8 @@ void prepare_run(device *d, const step_view &v, const attention_inputs &in) {
 
 /* The same tasks, only what the rings get: of an item, the last rows that they have slots for. */
 KERNEL keep_kernel(prepare_arguments a) {
+    next_launch();
+    previous_launch();
     int row = block_y(), task = block_x();
     const item_info &item = a.v.items[a.v.item_of_row[row]];
     int left = item.first_row + item.n - row; /* rows of the item from this one on */

@@ -1,4 +1,4 @@
-#include "backend/gpu/products.h"
+#include "backend/gpu/tile_multiply.h"
 
 namespace GPU_NAMESPACE {
 
@@ -27,40 +27,12 @@ struct launch_table {
     const uint32_t *iq2_grid;
 };
 
-/* The rows that this block multiplies. */
-struct row_tile {
-    int n;
-    int x_row[TILE_ROWS_MAX], y_row[TILE_ROWS_MAX];
-    float weight[TILE_ROWS_MAX];
-    int expert;
-};
-
-template <int NT>
-DEVICE bool find_rows(const launch_table &t, const product &p, int tile, row_tile &rows) {
-    int expert = 0, first = tile * NT, n = t.n_rows - first < NT ? t.n_rows - first : NT;
-    if (p.by_expert) {
-        if (tile >= *t.tiles.n_tiles) return false;
-        expert = t.tiles.expert[tile];
-        first = t.tiles.first[tile];
-        n = t.tiles.count[tile];
-    }
-    for (int i = thread_index(); i < n; i += block_threads()) {
-        int pair = p.by_expert ? t.tiles.pairs[first + i] : first + i;
-        rows.x_row[i] = p.by_expert ? pair / p.x_divisor : pair;
-        rows.y_row[i] = pair;
-        rows.weight[i] = p.by_expert ? t.tiles.weight[pair] : 1.0f;
-    }
-    if (thread_index() == 0) {
-        rows.expert = expert;
-        rows.n = n;
-    }
-    return true;
-}
+typedef row_tile_of<TILE_ROWS_MAX> float_rows;
 
 /* Elements [from, from + n) of the tile's rows to shared memory, quads ordered so that neighbouring
  * lanes read neighbouring quads. */
 template <int TYPE, int NT>
-DEVICE void stage(const product &p, const row_tile &rows, int from, int n_units, float4 *staged) {
+DEVICE void stage(const product &p, const float_rows &rows, int from, int n_units, float4 *staged) {
     typedef format<TYPE> F;
     enum { QUADS = F::UNIT / 4, PLANE = shape<NT>::CHUNK / 4 };
     for (int i = thread_index(); i < n_units * QUADS * NT; i += block_threads()) {
@@ -69,8 +41,9 @@ DEVICE void stage(const product &p, const row_tile &rows, int from, int n_units,
         float4 v = {0, 0, 0, 0};
         if (t < rows.n) {
             int k = F::first(from / F::UNIT + unit, q);
-            const float *x = p.x + (size_t)rows.x_row[t] * (size_t)p.x_stride + k;
-            if (k + 4 <= p.m.n_in && p.x_stride % 4 == 0) {
+            const float *x =
+                p.x.plain + (size_t)rows.x_row[t] * (size_t)p.x.n + (size_t)(p.x.first + k);
+            if (k + 4 <= p.m.n_in && p.x.n % 4 == 0 && p.x.first % 4 == 0) {
                 v = *(const float4 *)x;
             } else {
                 if (k < p.m.n_in) v.x = x[0];
@@ -85,7 +58,7 @@ DEVICE void stage(const product &p, const row_tile &rows, int from, int n_units,
 
 template <int NT> struct multiply {
     const product *p;
-    const row_tile *rows;
+    const float_rows *rows;
     float4 *staged;
     const uint32_t *iq2;
     int row_block, n_row_blocks; /* the block's share */
@@ -211,7 +184,6 @@ template <int NT> struct multiply {
     DEVICE void write(multiply &s, int first_row, bool pair) {
         enum { NS = shape<NT>::STREAMS };
         const product &p = *s.p;
-        float limit = p.clamp > 1e-6f ? p.clamp : INFINITY;
         UNROLL
         for (int i = 0; i < NS; i++) {
             if ((pair && i >= NS / 2) || first_row + i >= p.m.n_out) continue;
@@ -219,12 +191,12 @@ template <int NT> struct multiply {
             for (int t = 0; t < NT; t++) {
                 if (t >= s.rows->n) continue;
                 float v = s.acc[i][t];
-                if (pair) {
-                    float g = fminf(s.acc[(NS / 2 + i) % NS][t], limit);
-                    v = fminf(fmaxf(v, -limit), limit);
-                    v = s.rows->weight[t] * (g / (1.0f + expf(-g)) * v);
-                }
-                p.y[(size_t)s.rows->y_row[t] * (size_t)p.y_stride + (size_t)(first_row + i)] = v;
+                if (pair)
+                    v = gated(v, s.acc[(NS / 2 + i) % NS][t], p.clamp, s.rows->weight[t]);
+                int column = p.y.first + first_row + i;
+                size_t row = (size_t)s.rows->y_row[t];
+                if (p.y.plain != nullptr) p.y.plain[row * (size_t)p.y.n + (size_t)column] = v;
+                if (p.y.split != nullptr) store_split(split_row(p.y, (int)row), column, v);
             }
         }
     }
@@ -237,14 +209,16 @@ template <int NT> ANYWHERE int rows_per_block(const product &p) {
 template <int NT>
 KERNEL LAUNCH_BOUNDS(THREADS, shape<NT>::PER_PROCESSOR) products_kernel(const launch_table t) {
     DYNAMIC_SHARED(float4, staged);
-    SHARED row_tile rows;
+    SHARED float_rows rows;
     int index = 0;
+    next_launch();
+    previous_launch();
     while (index + 1 < t.list.n && block_x() >= t.first_block[index + 1]) index++;
     const product &p = t.list.items[index];
     int row_blocks = (p.m.n_out + rows_per_block<NT>(p) - 1) / rows_per_block<NT>(p);
     int shares = (row_blocks + t.repeat[index] - 1) / t.repeat[index];
     int local = block_x() - t.first_block[index];
-    if (!find_rows<NT>(t, p, local / shares, rows)) return;
+    if (!find_rows(t.tiles, t.n_rows, p, local / shares, NT, rows)) return;
     uint32_t *iq2 = (uint32_t *)(staged + NT * shape<NT>::CHUNK / 4);
     if (p.m.type == DS4_TYPE_IQ2_XXS)
         for (int i = thread_index(); i < IQ2_GRID * WARP; i += THREADS)
@@ -289,7 +263,7 @@ KERNEL LAUNCH_BOUNDS(THREADS, shape<NT>::PER_PROCESSOR) products_kernel(const la
 }
 
 int products_tile_rows(int n_rows) {
-    return n_rows == 1 ? 1 : n_rows <= 2 ? 2 : n_rows <= 4 ? 4 : n_rows <= 8 ? 8 : 16;
+    return n_rows == 1 ? 1 : n_rows <= 4 ? 4 : 16;
 }
 
 /* So many row blocks one after the other that the launch is about one wave of blocks. Rows that are
@@ -325,8 +299,8 @@ template <int NT> static void run(device *d, launch_table &t, int max_tiles) {
     launch(d, products_kernel<NT>, dim3((unsigned)n_blocks), THREADS, shared, t);
 }
 
-void products_run(device *d, const product_list &list, int n_rows, int tile_rows,
-                  const expert_tiles &tiles, int max_tiles, const uint32_t *iq2_grid) {
+void float_products_run(device *d, const product_list &list, int n_rows, int tile_rows,
+                        const expert_tiles &tiles, int max_tiles, const uint32_t *iq2_grid) {
     launch_table t = {};
     t.list = list;
     t.n_rows = n_rows;
@@ -336,19 +310,33 @@ void products_run(device *d, const product_list &list, int n_rows, int tile_rows
     case 1:
         run<1>(d, t, max_tiles);
         break;
-    case 2:
-        run<2>(d, t, max_tiles);
-        break;
     case 4:
         run<4>(d, t, max_tiles);
-        break;
-    case 8:
-        run<8>(d, t, max_tiles);
         break;
     default:
         run<16>(d, t, max_tiles);
         break;
     }
+}
+
+/* ---- which kernel ---- */
+
+enum { NARROW_MOST = 64 /* rows; more are worth the wide kernel */ };
+
+void products_run(device *d, const product_list &list, int n_rows, int tile_rows,
+                  const expert_tiles &tiles, int max_tiles, const code_books &tables) {
+    product_list plain = {}, wide = {}, narrow = {};
+    for (int i = 0; i < list.n; i++) {
+        const product &p = list.items[i];
+        bool many = p.by_expert ? tile_rows == WIDE_ROWS : n_rows > NARROW_MOST;
+        product_list &to = !p.m.tiled ? plain : many ? wide : narrow;
+        to.items[to.n++] = p;
+    }
+    if (plain.n > 0)
+        float_products_run(d, plain, n_rows, products_tile_rows(tile_rows), tiles, max_tiles,
+                           tables.digits);
+    if (narrow.n > 0) narrow_products_run(d, narrow, n_rows, tiles, max_tiles, tables.halves);
+    if (wide.n > 0) wide_products_run(d, wide, n_rows, tiles, max_tiles, tables.halves);
 }
 
 } // namespace GPU_NAMESPACE

@@ -1,15 +1,16 @@
-/* Products of few activation rows (decoding): every weight is read once per step and multiplied in
- * float32. Many matrices go in one launch. A row's result does not depend on how many rows are
- * multiplied together. */
+/* Products of weights and activation rows. Many matrices go in one launch. A row's result does not
+ * depend on how many rows are multiplied together. Tiled matrices (tiles.h) are multiplied by the
+ * matrix units, of few rows (tile_products.cu) or many (wide_products.cu); others in float32
+ * (products.cu). */
 #ifndef DS4_BACKEND_GPU_PRODUCTS_H
 #define DS4_BACKEND_GPU_PRODUCTS_H
 
+#include "backend/gpu/activations.h"
 #include "backend/gpu/device.h"
-#include "backend/gpu/formats.h"
 
 namespace GPU_NAMESPACE {
 
-enum { TILE_ROWS_MAX = 16, MAX_PRODUCTS = 16 };
+enum { TILE_ROWS_MAX = 16, NARROW_ROWS = 8, WIDE_ROWS = 64, MAX_PRODUCTS = 16 };
 
 /* Which pairs (row x chosen expert) meet which expert: experts.cu fills it on the device. A tile is
  * up to `tile_rows` pairs of one expert. */
@@ -24,10 +25,7 @@ struct product {
     matrix m;
     matrix gate; /* when codes are set: y = weight * silu(gate x) * (m x), clamped */
     float clamp;
-    const float *x;
-    int x_stride;
-    float *y;
-    int y_stride;
+    activation x, y; /* y: columns from y.first on */
     int by_expert; /* rows are pairs from the tiles; x row = pair / x_divisor, y row = pair */
     int x_divisor;
 };
@@ -37,12 +35,21 @@ struct product_list {
     product items[MAX_PRODUCTS];
 };
 
-/* Rows that are best multiplied together when there are n_rows: 1, 2, 4, 8 or 16. */
-int products_tile_rows(int n_rows);
-/* `tile_rows`: as above; expert tiles were made for the same. `max_tiles`: the most that there can
- * be, for the size of the launch. */
+/* Rows of an expert tile, and whether many rows at once are worth the other kernel. `max_tiles`: the
+ * most that there can be, for the size of the launch. `tables`: the code book of IQ2_XXS. */
+struct code_books {
+    const uint32_t *digits; /* for float32, see formats.h */
+    const uint32_t *halves; /* for the matrix units, IQ2_TABLE words */
+};
+int products_tile_rows(int n_rows); /* in float32: 1, 4 or 16 */
 void products_run(device *d, const product_list &list, int n_rows, int tile_rows,
-                  const expert_tiles &tiles, int max_tiles, const uint32_t *iq2_grid);
+                  const expert_tiles &tiles, int max_tiles, const code_books &tables);
+void float_products_run(device *d, const product_list &list, int n_rows, int tile_rows,
+                        const expert_tiles &tiles, int max_tiles, const uint32_t *iq2_grid);
+void narrow_products_run(device *d, const product_list &list, int n_rows, const expert_tiles &tiles,
+                         int max_tiles, const uint32_t *iq2_table);
+void wide_products_run(device *d, const product_list &list, int n_rows, const expert_tiles &tiles,
+                       int max_tiles, const uint32_t *iq2_table);
 
 } // namespace GPU_NAMESPACE
 

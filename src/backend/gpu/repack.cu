@@ -1,8 +1,16 @@
 /* GGUF blocks to the two arrays of formats.h. Each thread moves what belongs to one block or group;
  * loads are bytes, for blocks begin anywhere. */
 #include "backend/gpu/kernels.h"
+#include "backend/gpu/tiles.h"
 
 namespace GPU_NAMESPACE {
+
+void tiled_strides(int type, int n, uint32_t *code_stride, uint32_t *scale_stride) {
+    uint32_t macros = (uint32_t)(split_width(n) / MACRO);
+    tile_bytes(type, code_stride, scale_stride);
+    *code_stride *= macros;
+    *scale_stride *= macros;
+}
 
 void repacked_strides(int type, int n, uint32_t *code_stride, uint32_t *scale_stride) {
     uint32_t codes = 0, scales = 0, k = (uint32_t)n;
@@ -59,13 +67,111 @@ DEVICE void repack_iq2(uint8_t *codes, uint8_t *scales, const uint8_t *block) {
     }
 }
 
+/* ---- tiles.h ---- */
+
+/* Where a row's part of a tile and macro lies: g and upper of tiles.h. */
+struct tile_place {
+    uint8_t *codes, *scales;
+    int g, upper;
+};
+
+DEVICE void tile_q8(const tile_place &to, const uint8_t *from, int n_blocks) {
+    for (int b = 0; b < n_blocks; b++) {
+        const uint8_t *block = from + 34 * b;
+        move(to.scales + b / 4 * 128 + (4 * to.g + b % 4) * 4 + to.upper * 2, block, 2);
+        for (int t = 0; t < 4; t++)
+            move(to.codes + b * 512 + (4 * to.g + t) * 16 + to.upper * 8, block + 2 + 8 * t, 8);
+    }
+}
+
+DEVICE void tile_f16(const tile_place &to, const uint8_t *from, int n) {
+    for (int e = 0; e < n; e++)
+        move(to.codes + e / 32 * 1024 + to.upper * 512 + (4 * to.g + e % 32 / 8) * 16 + e % 8 * 2,
+             from + 2 * e, 2);
+}
+
+DEVICE void tile_iq2(const tile_place &to, const uint8_t *block) {
+    uint8_t codes[64], scales[6];
+    repack_iq2(codes, scales, block);
+    for (int b = 0; b < 8; b++)
+        for (int t = 0; t < 4; t++) {
+            uint8_t *word =
+                to.codes + b / 4 * 512 + (4 * to.g + t) * 16 + b % 4 * 4 + to.upper * 2;
+            word[0] = codes[8 * b + t];
+            word[1] = codes[8 * b + 4 + t];
+        }
+    move(to.scales + to.upper * 32 + to.g * 4, scales + 2, 4);
+    move(to.scales + 64 + to.g * 4 + to.upper * 2, scales, 2);
+}
+
+DEVICE void tile_q2_k(const tile_place &to, const uint8_t *block) {
+    const uint8_t *codes = block + 16;
+    for (int b = 0; b < 8; b++)
+        for (int t = 0; t < 4; t++) {
+            uint32_t even = 0, odd = 0;
+            for (int j = 0; j < 8; j++) {
+                uint32_t code = (uint32_t)codes[b / 4 * 32 + 8 * t + j] >> (2 * (b % 4)) & 3u;
+                if (j % 2 == 0)
+                    even |= code << j;
+                else
+                    odd |= code << (j - 1);
+            }
+            uint8_t *word =
+                to.codes + b / 4 * 512 + (4 * to.g + t) * 16 + b % 4 * 4 + to.upper;
+            word[0] = (uint8_t)even;
+            word[2] = (uint8_t)odd;
+        }
+    for (int h = 0; h < 2; h++)
+        for (int i = 0; i < 4; i++) /* blocks 2 i and 2 i + 1 */
+            to.scales[((to.g * 2 + h) * 2 + to.upper) * 4 + i] =
+                (uint8_t)((block[4 * i + h] & 15) | (block[4 * i + 2 + h] & 15) << 4);
+    for (int t = 0; t < 4; t++)
+        for (int i = 0; i < 2; i++)
+            to.scales[128 + (4 * to.g + t) * 4 + to.upper * 2 + i] =
+                (uint8_t)(block[4 * t + 2 * i] >> 4 | (block[4 * t + 2 * i + 1] & 0xf0));
+    move(to.scales + 256 + to.g * 8 + to.upper * 4, block + 80, 4);
+}
+
 struct repack_arguments {
     const uint8_t *source;
     size_t row_bytes, first_row, n_rows;
     matrix m;
 };
 
+/* A thread does a row's macro. Rows of a matrix are counted through all experts. */
+KERNEL tile_kernel(repack_arguments a) {
+    next_launch();
+    previous_launch();
+    const matrix &m = a.m;
+    size_t macros = (size_t)(split_width(m.n_in) / MACRO), n = macros * a.n_rows;
+    size_t tiles = (size_t)((m.n_out + TILE - 1) / TILE);
+    for (size_t i = (size_t)block_x() * (size_t)block_threads() + (size_t)thread_index(); i < n;
+         i += (size_t)block_threads() * 1024) {
+        size_t row = i / macros, macro = i % macros, at = a.first_row + row;
+        size_t local = at % (size_t)m.n_out;
+        size_t tile = at / (size_t)m.n_out * tiles + local / TILE;
+        int left = m.n_in - (int)macro * MACRO;
+        if (left > MACRO) left = MACRO;
+        const uint8_t *from = a.source + row * a.row_bytes;
+        tile_place to = {(uint8_t *)m.codes + tile * m.code_stride +
+                             macro * (m.code_stride / (uint32_t)macros),
+                         (uint8_t *)m.scales + tile * m.scale_stride +
+                             macro * (m.scale_stride / (uint32_t)macros),
+                         (int)(local % 8), (int)(local % TILE / 8)};
+        if (m.type == DS4_TYPE_Q8_0)
+            tile_q8(to, from + macro * 8 * 34, left / 32);
+        else if (m.type == DS4_TYPE_F16)
+            tile_f16(to, from + macro * 512, left);
+        else if (m.type == DS4_TYPE_IQ2_XXS)
+            tile_iq2(to, from + macro * 66);
+        else
+            tile_q2_k(to, from + macro * 84);
+    }
+}
+
 KERNEL repack_kernel(repack_arguments a) {
+    next_launch();
+    previous_launch();
     const matrix &m = a.m;
     int element = m.type == DS4_TYPE_F32 ? 4 : 2;
     bool plain = m.type == DS4_TYPE_F32 || m.type == DS4_TYPE_F16 || m.type == DS4_TYPE_BF16;
@@ -113,8 +219,9 @@ void repack_run(device *d, int type, const uint8_t *source, size_t row_bytes, co
                 size_t first_row, size_t n_rows) {
     (void)type;
     repack_arguments a = {source, row_bytes, first_row, n_rows, m};
-    size_t work = n_rows * (size_t)m.n_padded / 32, blocks = (work + 255) / 256;
-    launch(d, repack_kernel, dim3((unsigned)(blocks < 1024 ? blocks : 1024)), 256, 0, a);
+    size_t work = n_rows * (size_t)m.n_padded / (m.tiled ? 256 : 32) + n_rows;
+    size_t blocks = (work + 255) / 256;
+    launch(d, m.tiled ? tile_kernel : repack_kernel, dim3((unsigned)(blocks < 1024 ? blocks : 1024)), 256, 0, a);
 }
 
 } // namespace GPU_NAMESPACE

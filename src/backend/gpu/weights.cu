@@ -24,6 +24,7 @@ struct placer {
     ds4_progress_fn progress;
     void *progress_context;
     uint64_t done, total;
+    bool plain, split; /* see weights */
     ds4_status status;
     ds4_error *error;
 };
@@ -77,18 +78,31 @@ static float *place_floats(placer *p, const float *values, size_t n) {
     return (float *)place_bytes(p, values, n * sizeof *values);
 }
 
-static matrix place_matrix(placer *p, const ds4_matrix *from) {
+/* `may_tile`: activations come in whole blocks, and with the sums that Q2_K needs. */
+static matrix place_matrix(placer *p, const ds4_matrix *from, bool may_tile) {
     matrix m = {};
     if (from->data == nullptr) return m;
     m.type = (int)from->type;
     m.n_in = (int)from->n_in;
     m.n_out = (int)from->n_out;
     m.n_padded = (m.n_in + 31) / 32 * 32;
-    repacked_strides(m.type, m.n_padded, &m.code_stride, &m.scale_stride);
-    size_t n_rows = from->n_out * from->n_experts;
-    m.codes = reserve(p, n_rows * m.code_stride);
-    m.scales = reserve(p, n_rows * m.scale_stride);
+    size_t n_rows = from->n_out * from->n_experts, places = n_rows;
+    m.tiled = may_tile && is_tiled_type(m.type);
+    p->split = p->split || m.tiled;
+    p->plain = p->plain || !m.tiled;
+    if (m.tiled) {
+        places = (from->n_out + TILE - 1) / TILE * from->n_experts;
+        tiled_strides(m.type, m.n_in, &m.code_stride, &m.scale_stride);
+    } else {
+        repacked_strides(m.type, m.n_padded, &m.code_stride, &m.scale_stride);
+    }
+    m.codes = reserve(p, places * m.code_stride);
+    m.scales = reserve(p, places * m.scale_stride);
     if (p->base == nullptr || p->status != DS4_OK) return m;
+    if (m.tiled) { /* what pads tiles is zero */
+        device_clear(p->d, (void *)m.codes, places * m.code_stride);
+        if (m.scale_stride > 0) device_clear(p->d, (void *)m.scales, places * m.scale_stride);
+    }
     size_t most = STAGE_BYTES / from->row_bytes;
     for (size_t row = 0; row < n_rows; row += most) {
         size_t n = n_rows - row < most ? n_rows - row : most;
@@ -130,8 +144,8 @@ static mixer place_mixer(placer *p, const ds4_hc_weights *from, int n_scale) {
 static compressor_weights place_compressor(placer *p, const ds4_compressor_weights *from,
                                            uint32_t ratio, uint32_t row_width) {
     compressor_weights w = {};
-    w.kv = place_matrix(p, &from->kv);
-    w.gate = place_matrix(p, &from->gate);
+    w.kv = place_matrix(p, &from->kv, true);
+    w.gate = place_matrix(p, &from->gate, true);
     w.ape = place_floats(p, from->ape, (size_t)ratio * ds4_compressor_width(ratio, row_width));
     w.norm = place_floats(p, from->norm, row_width);
     return w;
@@ -140,6 +154,10 @@ static compressor_weights place_compressor(placer *p, const ds4_compressor_weigh
 static void place_layer(placer *p, const ds4_hparams *hp, uint32_t layer,
                         const ds4_layer_weights *from, layer_weights *to) {
     uint32_t ratio = hp->ratio[layer];
+    bool output = hp->n_heads * hp->head_dim / hp->o_groups % 32 == 0 && hp->o_lora % 32 == 0 &&
+                  from->output_a.type != DS4_TYPE_Q2_K && from->output_b.type != DS4_TYPE_Q2_K;
+    bool experts = is_tiled_type((int)from->up_experts.type) &&
+                   is_tiled_type((int)from->down_experts.type);
     *to = layer_weights{};
     to->hc_attn = place_mixer(p, &from->hc_attn, 3);
     to->hc_ffn = place_mixer(p, &from->hc_ffn, 3);
@@ -148,48 +166,69 @@ static void place_layer(placer *p, const ds4_hparams *hp, uint32_t layer,
     to->kv_norm = place_floats(p, from->kv_norm, hp->head_dim);
     to->sinks = place_floats(p, from->sinks, hp->n_heads);
     to->ffn_norm = place_floats(p, from->ffn_norm, hp->n_embd);
-    to->q_a = place_matrix(p, &from->q_a);
-    to->q_b = place_matrix(p, &from->q_b);
-    to->kv = place_matrix(p, &from->kv);
-    to->output_a = place_matrix(p, &from->output_a);
-    to->output_b = place_matrix(p, &from->output_b);
+    to->q_a = place_matrix(p, &from->q_a, true);
+    to->q_b = place_matrix(p, &from->q_b, true);
+    to->kv = place_matrix(p, &from->kv, true);
+    to->output_a = place_matrix(p, &from->output_a, output);
+    to->output_b = place_matrix(p, &from->output_b, output);
     if (ratio != 0) to->compressor = place_compressor(p, &from->compressor, ratio, hp->head_dim);
     if (ratio == DS4_RATIO_OVERLAP) {
         to->indexer_compressor =
             place_compressor(p, &from->indexer_compressor, ratio, hp->indexer_dim);
-        to->indexer_q_b = place_matrix(p, &from->indexer_q_b);
-        to->indexer_proj = place_matrix(p, &from->indexer_proj);
+        to->indexer_q_b = place_matrix(p, &from->indexer_q_b, true);
+        to->indexer_proj = place_matrix(p, &from->indexer_proj, true);
     }
-    to->router = place_matrix(p, &from->router);
+    to->router = place_matrix(p, &from->router, true);
     to->router_bias = place_floats(p, from->router_bias, hp->n_experts);
     to->hash_experts = (int32_t *)place_bytes(
         p, from->hash_experts, (size_t)hp->n_vocab * hp->n_experts_used * sizeof(int32_t));
-    to->gate_experts = place_matrix(p, &from->gate_experts);
-    to->up_experts = place_matrix(p, &from->up_experts);
-    to->down_experts = place_matrix(p, &from->down_experts);
-    to->gate_shared = place_matrix(p, &from->gate_shared);
-    to->up_shared = place_matrix(p, &from->up_shared);
-    to->down_shared = place_matrix(p, &from->down_shared);
+    to->gate_experts = place_matrix(p, &from->gate_experts, experts);
+    to->up_experts = place_matrix(p, &from->up_experts, experts);
+    to->down_experts = place_matrix(p, &from->down_experts, experts);
+    to->gate_shared = place_matrix(p, &from->gate_shared, true);
+    to->up_shared = place_matrix(p, &from->up_shared, true);
+    to->down_shared = place_matrix(p, &from->down_shared, from->down_shared.type != DS4_TYPE_Q2_K);
+}
+
+/* 8, 25 and 43 as halves, two to a word. */
+static void make_half_book(uint32_t *words) {
+    static const uint16_t halves[4] = {0x4800, 0x4e40, 0x5160, 0};
+    for (int r = 0; r < 256; r++)
+        for (int i = 0; i < 4; i++) {
+            int pair = ds4_iq2_xxs_digits[r] >> (4 * i);
+            words[4 * r + i] = halves[pair & 3] | (uint32_t)halves[pair >> 2 & 3] << 16;
+        }
 }
 
 static void place_all(placer *p, const ds4_model *model, weights *w) {
     const ds4_hparams *hp = &model->hparams;
     const ds4_weights *from = &model->weights;
-    uint32_t grid[IQ2_GRID];
+    uint32_t grid[IQ2_GRID], halves[IQ2_TABLE];
     for (int r = 0; r < IQ2_GRID; r++) {
         grid[r] = 0;
         for (int j = 0; j < 8; j++)
             grid[r] |= (uint32_t)(ds4_iq2_xxs_digits[r] >> (2 * j) & 3) << (4 * j);
     }
-    w->iq2_grid = (uint32_t *)place_bytes(p, grid, sizeof grid);
-    w->token_embedding = place_matrix(p, &from->token_embedding);
+    w->books.digits = (const uint32_t *)place_bytes(p, grid, sizeof grid);
+    make_half_book(halves);
+    w->books.halves = (const uint32_t *)place_bytes(p, halves, sizeof halves);
+    w->token_embedding = place_matrix(p, &from->token_embedding, false);
+    p->plain = false; /* that was a table, no product */
     w->output_hc = place_mixer(p, &from->output_hc, 1);
     w->output_norm = place_floats(p, from->output_norm, hp->n_embd);
-    w->output = place_matrix(p, &from->output);
+    w->output = place_matrix(p, &from->output, true);
     for (uint32_t l = 0; l < hp->n_layers && p->status == DS4_OK; l++) {
         layer_weights unused;
         place_layer(p, hp, l, &from->layers[l], w->layers == nullptr ? &unused : &w->layers[l]);
     }
+}
+
+void weights_forms(const ds4_model *model, bool *plain, bool *split) {
+    placer p = {};
+    weights w = {};
+    place_all(&p, model, &w);
+    *plain = p.plain;
+    *split = p.split;
 }
 
 uint64_t weights_bytes(const ds4_model *model) {
@@ -222,6 +261,8 @@ ds4_status weights_place(device *d, const ds4_model *model, uint32_t n_threads,
                             (double)n_bytes / (double)(1u << 30));
     if (p.status == DS4_OK) p.status = ds4_threads_create(n_threads, &p.threads, error);
     if (p.status == DS4_OK) place_all(&p, model, w);
+    w->plain = p.plain;
+    w->split = p.split;
     if (p.status == DS4_OK)
         p.status = device_finish(d, error);
     else

@@ -33,11 +33,14 @@ struct weights {
     matrix token_embedding, output;
     mixer output_hc;
     float *output_norm;
-    uint32_t *iq2_grid;
+    code_books books;
+    bool plain, split; /* in what form activations are read: by matrices that are (not) tiled */
     layer_weights *layers; /* [L], host memory */
 };
 
 uint64_t weights_bytes(const ds4_model *model);
+/* In what forms its matrices read activations. */
+void weights_forms(const ds4_model *model, bool *plain, bool *split);
 ds4_status weights_place(device *d, const ds4_model *model, uint32_t n_threads,
                          ds4_progress_fn progress, void *progress_context, weights *w,
                          ds4_error *error);

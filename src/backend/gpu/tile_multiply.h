@@ -1,0 +1,80 @@
+/* What the two kernels for products on the matrix units share: which rows a block multiplies, sums
+ * with factors, and where results go. */
+#ifndef DS4_BACKEND_GPU_TILE_MULTIPLY_H
+#define DS4_BACKEND_GPU_TILE_MULTIPLY_H
+
+#include "backend/gpu/products.h"
+
+namespace GPU_NAMESPACE {
+
+/* The rows that a block multiplies. */
+template <int MOST> struct row_tile_of {
+    int n, expert;
+    int x_row[MOST], y_row[MOST];
+    float weight[MOST];
+};
+typedef row_tile_of<8> row_tile;
+
+/* False: there is no such tile. */
+template <int MOST>
+DEVICE bool find_rows(const expert_tiles &tiles, int n_rows, const product &p, int tile,
+                      int tile_rows, row_tile_of<MOST> &rows) {
+    int expert = 0, first = tile * tile_rows;
+    int n = n_rows - first < tile_rows ? n_rows - first : tile_rows;
+    if (p.by_expert) {
+        if (tile >= *tiles.n_tiles) return false;
+        expert = tiles.expert[tile];
+        first = tiles.first[tile];
+        n = tiles.count[tile];
+    }
+    for (int i = thread_index(); i < n; i += block_threads()) {
+        int pair = p.by_expert ? tiles.pairs[first + i] : first + i;
+        rows.x_row[i] = p.by_expert ? pair / p.x_divisor : pair;
+        rows.y_row[i] = pair;
+        rows.weight[i] = p.by_expert ? tiles.weight[pair] : 1.0f;
+    }
+    if (thread_index() == 0) {
+        rows.expert = expert;
+        rows.n = n;
+    }
+    return true;
+}
+
+DEVICE void clear_4(float *sum) {
+    sum[0] = sum[1] = sum[2] = sum[3] = 0.0f;
+}
+
+/* Rows g and g + 8 have a factor each. */
+DEVICE void add_scaled(float *sum, const float *part, float2 factor) {
+    sum[0] = fmaf(factor.x, part[0], sum[0]);
+    sum[1] = fmaf(factor.x, part[1], sum[1]);
+    sum[2] = fmaf(factor.y, part[2], sum[2]);
+    sum[3] = fmaf(factor.y, part[3], sum[3]);
+}
+
+DEVICE float gated(float up, float gate, float clamp, float weight) {
+    float limit = clamp > 1e-6f ? clamp : INFINITY;
+    gate = fminf(gate, limit);
+    up = fminf(fmaxf(up, -limit), limit);
+    return weight * (gate / (1.0f + expf(-gate)) * up);
+}
+
+/* Output o of a row, when `valid`. The lanes of a warp call it together: each half holds the outputs
+ * of one tile and row, whose sum is kept as well. */
+DEVICE void store_product(const product &p, int row, int o, float y, bool valid) {
+    bool inside = valid && o < p.m.n_out;
+    if (p.y.plain != nullptr && inside)
+        p.y.plain[(size_t)row * (size_t)p.y.n + (size_t)(p.y.first + o)] = y;
+    if (p.y.split == nullptr) return;
+    float sum = inside ? y : 0.0f;
+    UNROLL
+    for (int mask = 1; mask < TILE; mask *= 2) sum += warp_shuffle_xor(sum, mask);
+    if (!inside) return;
+    uint8_t *to = split_row(p.y, row);
+    store_split(to, p.y.first + o, y);
+    if (o % TILE == 0) store_sum(p.y, to, (p.y.first + o) / TILE, sum);
+}
+
+} // namespace GPU_NAMESPACE
+
+#endif

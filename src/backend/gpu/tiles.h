@@ -1,0 +1,226 @@
+/* Weights for the matrix units. A `tile` is 16 rows; its weights lie in the order in which the lanes
+ * of a warp take them, so that each load is one run of 512 bytes (repack.cu makes them, bit by bit
+ * the same numbers as in the file).
+ *
+ * Lane 4 g + t takes rows g and g + 8, of each 32 columns elements 8 t .. 8 t + 7. Element
+ * e = 8 t + 4 s + 2 h + l of 32 stands at column 2 t + 8 h + l of matrix-unit step s. Activations
+ * are stored in that order (activations.h): a sum of products does not mind the order.
+ *
+ * Per tile and 256 columns (`macro`), in two halves of 128:
+ *   Q8_0     codes 8 x 512: lane: 8 of row g, 8 of row g + 8; scales 2 x 128: word of lane (g, t):
+ *            f16 of rows g, g + 8 in block t
+ *   F16      codes 16 x 512: per block of 32: row g, then row g + 8
+ *   IQ2_XXS  codes 2 x 512: word b of a lane: for block b code book row and signs of row g, of row
+ *            g + 8; scales 96: words [3][g]: eight 4-bit scales of row g, of g + 8, f16 d of both
+ *   Q2_K     codes 2 x 512: word b: 2 bits per weight, even elements low, odd ones 16 bits up, row
+ *            g in the low byte; scales 320: [g][t / 2][2]: eight 4-bit scales of rows g, g + 8;
+ *            [g][t]: four 4-bit minima of each; [g][2]: f16 d and dmin of row g, of row g + 8
+ *
+ * What is multiplied are whole numbers, exact as halves; `factor` per block or macro comes after:
+ *   Q8_0 codes; IQ2_XXS (2 s + 1) x {8, 25, 43}; Q2_K scale x code, and minus dmin times the minima
+ *   times the sums of 16 activations each. */
+#ifndef DS4_BACKEND_GPU_TILES_H
+#define DS4_BACKEND_GPU_TILES_H
+
+#include "backend/gpu/formats.h"
+
+namespace GPU_NAMESPACE {
+
+enum {
+    TILE = 16,
+    MACRO = 256,
+    HALF = 128,         /* columns whose weights a lane loads at once */
+    CHUNK_MACROS = 4,   /* columns are summed in chunks of so many macros; chunks then in order */
+    CHUNK = CHUNK_MACROS * MACRO,
+    HALVES = CHUNK / HALF,
+    IQ2_TABLE = 256 * 4 /* words of the code book as halves */
+};
+
+ANYWHERE bool is_tiled_type(int type) {
+    return type == DS4_TYPE_Q8_0 || type == DS4_TYPE_F16 || type == DS4_TYPE_IQ2_XXS ||
+           type == DS4_TYPE_Q2_K;
+}
+
+/* Half pairs of bytes b0, b1 (offset 128) and b2, b3. */
+DEVICE uint32_t bytes_half2(uint32_t word, uint32_t selector) {
+    return half2_subtract(byte_mix(word ^ 0x80808080u, 0x64646464u, selector), 0x64806480u);
+}
+
+/* A whole number of up to 10 bits, twice. */
+DEVICE uint32_t number_half2(uint32_t n) {
+    return half2_subtract((0x6400u | n) * 0x10001u, 0x64006400u);
+}
+
+/* Of device memory, or of shared memory where a kernel has put them. */
+template <int SHARED_MEMORY, typename T> DEVICE T load_word(const T *p) {
+    return SHARED_MEMORY ? *p : stream_load(p);
+}
+
+/* Per format: what a lane loads of half a macro (`load`, from the bases of its tile), the words of a
+ * block of 32 (two steps of four words), and what comes after a block (BLOCK_FACTOR: Q8_0) or a
+ * macro (factors of rows g and g + 8). */
+template <int TYPE> struct tile_format;
+
+template <> struct tile_format<DS4_TYPE_Q8_0> {
+    enum { CODE_BYTES = 4096, SCALE_BYTES = 256, BLOCK_FACTOR = 1, MACRO_FACTOR = 0, MINIMA = 0 };
+    struct half_data {
+        uint4 codes[4];
+        uint32_t scales;
+    };
+    template <int M> DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half) {
+        const uint4 *from = (const uint4 *)codes + half * 4 * WARP + lane_index();
+        UNROLL
+        for (int b = 0; b < 4; b++) d.codes[b] = load_word<M>(from + b * WARP);
+        d.scales = load_word<M>((const uint32_t *)scales + half * WARP + lane_index());
+    }
+    DEVICE void block(const half_data &d, int b, int, const uint32_t *, uint32_t (*a)[4]) {
+        const uint4 &c = d.codes[b];
+        a[0][0] = bytes_half2(c.x, 0x4140);
+        a[0][1] = bytes_half2(c.z, 0x4140);
+        a[0][2] = bytes_half2(c.x, 0x4342);
+        a[0][3] = bytes_half2(c.z, 0x4342);
+        a[1][0] = bytes_half2(c.y, 0x4140);
+        a[1][1] = bytes_half2(c.w, 0x4140);
+        a[1][2] = bytes_half2(c.y, 0x4342);
+        a[1][3] = bytes_half2(c.w, 0x4342);
+    }
+    DEVICE float2 block_factor(const half_data &d, int b) {
+        uint32_t s = (uint32_t)warp_shuffle((int)d.scales, (lane_index() & ~3) + b);
+        return float2{half_bits_to_float((uint16_t)s), half_bits_to_float((uint16_t)(s >> 16))};
+    }
+    DEVICE float2 macro_factor(const half_data &) { return float2{1.0f, 1.0f}; }
+    DEVICE float2 minimum_factor(const half_data &) { return float2{0.0f, 0.0f}; }
+    DEVICE void minima(const half_data &, uint32_t *) {}
+};
+
+template <> struct tile_format<DS4_TYPE_F16> {
+    enum { CODE_BYTES = 8192, SCALE_BYTES = 0, BLOCK_FACTOR = 0, MACRO_FACTOR = 0, MINIMA = 0 };
+    struct half_data {
+        uint4 codes[8];
+    };
+    template <int M> DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *, int half) {
+        const uint4 *from = (const uint4 *)codes + half * 8 * WARP + lane_index();
+        UNROLL
+        for (int b = 0; b < 8; b++) d.codes[b] = load_word<M>(from + b * WARP);
+    }
+    DEVICE void block(const half_data &d, int b, int, const uint32_t *, uint32_t (*a)[4]) {
+        const uint4 &low = d.codes[2 * b], &high = d.codes[2 * b + 1];
+        a[0][0] = low.x;
+        a[0][1] = high.x;
+        a[0][2] = low.y;
+        a[0][3] = high.y;
+        a[1][0] = low.z;
+        a[1][1] = high.z;
+        a[1][2] = low.w;
+        a[1][3] = high.w;
+    }
+    DEVICE float2 block_factor(const half_data &, int) { return float2{1.0f, 1.0f}; }
+    DEVICE float2 macro_factor(const half_data &) { return float2{1.0f, 1.0f}; }
+    DEVICE float2 minimum_factor(const half_data &) { return float2{0.0f, 0.0f}; }
+    DEVICE void minima(const half_data &, uint32_t *) {}
+};
+
+template <> struct tile_format<DS4_TYPE_IQ2_XXS> {
+    enum { CODE_BYTES = 1024, SCALE_BYTES = 96, BLOCK_FACTOR = 0, MACRO_FACTOR = 1, MINIMA = 0 };
+    struct half_data {
+        uint4 codes;
+        uint32_t scales[2], factors; /* shifted so that the half's blocks come first */
+    };
+    template <int M> DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half) {
+        const uint32_t *s = (const uint32_t *)scales + half / 2 * 24 + lane_index() / 4;
+        d.codes = load_word<M>((const uint4 *)codes + half * WARP + lane_index());
+        d.scales[0] = load_word<M>(s);
+        d.scales[1] = load_word<M>(s + 8);
+        d.factors = load_word<M>(s + 16);
+    }
+    /* Eight weights of a code book row, with signs, times 2 s + 1. */
+    DEVICE void group(const uint32_t *table, uint32_t row, uint32_t signs, uint32_t scale,
+                      uint32_t *to0, uint32_t *to2, uint32_t *to4, uint32_t *to6) {
+        uint4 w = *(const uint4 *)(table + 4 * row);
+        uint32_t s = signs | signs << 15, two = number_half2(2 * scale + 1);
+        *to0 = half2_multiply(w.x ^ (s << 15 & 0x80008000u), two);
+        *to2 = half2_multiply(w.y ^ (s << 13 & 0x80008000u), two);
+        *to4 = half2_multiply(w.z ^ (s << 11 & 0x80008000u), two);
+        *to6 = half2_multiply(w.w ^ (s << 9 & 0x80008000u), two);
+    }
+    DEVICE void block(const half_data &d, int b, int half, const uint32_t *table,
+                      uint32_t (*a)[4]) {
+        uint32_t w = word_of(d.codes, b);
+        int shift = 16 * (half & 1) + 4 * b;
+        group(table, w & 255, w >> 8 & 255, d.scales[0] >> shift & 15, &a[0][0], &a[0][2], &a[1][0],
+              &a[1][2]);
+        group(table, w >> 16 & 255, w >> 24, d.scales[1] >> shift & 15, &a[0][1], &a[0][3],
+              &a[1][1], &a[1][3]);
+    }
+    DEVICE float2 block_factor(const half_data &, int) { return float2{1.0f, 1.0f}; }
+    DEVICE float2 macro_factor(const half_data &d) {
+        return float2{0.125f * half_bits_to_float((uint16_t)d.factors),
+                      0.125f * half_bits_to_float((uint16_t)(d.factors >> 16))};
+    }
+    DEVICE float2 minimum_factor(const half_data &) { return float2{0.0f, 0.0f}; }
+    DEVICE void minima(const half_data &, uint32_t *) {}
+};
+
+template <> struct tile_format<DS4_TYPE_Q2_K> {
+    enum { CODE_BYTES = 1024, SCALE_BYTES = 320, BLOCK_FACTOR = 0, MACRO_FACTOR = 1, MINIMA = 1 };
+    struct half_data {
+        uint4 codes;
+        uint2 scales, factors;
+        uint32_t least;
+    };
+    template <int M> DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half) {
+        const uint8_t *s = scales + half / 2 * SCALE_BYTES;
+        d.codes = load_word<M>((const uint4 *)codes + half * WARP + lane_index());
+        d.scales = load_word<M>((const uint2 *)s + lane_index() / 2);
+        d.least = load_word<M>((const uint32_t *)(s + 128) + lane_index());
+        d.factors = load_word<M>((const uint2 *)(s + 256) + lane_index() / 4);
+    }
+    /* Eight weights: scale x code, by (1024 + code) x scale - 1024 x scale. */
+    DEVICE void group(uint32_t codes, uint32_t scale, uint32_t *to0, uint32_t *to2, uint32_t *to4,
+                      uint32_t *to6) {
+        uint32_t two = number_half2(scale), minus = half2_multiply(two, 0xe400e400u);
+        *to0 = half2_fma((codes & 0x00030003u) | 0x64006400u, two, minus);
+        *to2 = half2_fma((codes >> 2 & 0x00030003u) | 0x64006400u, two, minus);
+        *to4 = half2_fma((codes >> 4 & 0x00030003u) | 0x64006400u, two, minus);
+        *to6 = half2_fma((codes >> 6 & 0x00030003u) | 0x64006400u, two, minus);
+    }
+    DEVICE void block(const half_data &d, int b, int half, const uint32_t *, uint32_t (*a)[4]) {
+        uint32_t w = word_of(d.codes, b);
+        int shift = 16 * (half & 1) + 4 * b;
+        group(w, d.scales.x >> shift & 15, &a[0][0], &a[0][2], &a[1][0], &a[1][2]);
+        group(w >> 8, d.scales.y >> shift & 15, &a[0][1], &a[0][3], &a[1][1], &a[1][3]);
+    }
+    DEVICE float2 block_factor(const half_data &, int) { return float2{1.0f, 1.0f}; }
+    DEVICE float2 macro_factor(const half_data &d) {
+        return float2{half_bits_to_float((uint16_t)d.factors.x),
+                      half_bits_to_float((uint16_t)d.factors.y)};
+    }
+    DEVICE float2 minimum_factor(const half_data &d) {
+        return float2{-half_bits_to_float((uint16_t)(d.factors.x >> 16)),
+                      -half_bits_to_float((uint16_t)(d.factors.y >> 16))};
+    }
+    /* One step: the minima of the macro's 16 groups; group 4 t + 2 h + l at column 2 t + 8 h + l. */
+    DEVICE void minima(const half_data &d, uint32_t *a) {
+        uint32_t low = d.least & 0xffffu, high = d.least >> 16;
+        a[0] = pair_of(low);
+        a[1] = pair_of(high);
+        a[2] = pair_of(low >> 8);
+        a[3] = pair_of(high >> 8);
+    }
+    DEVICE uint32_t pair_of(uint32_t nibbles) {
+        return half2_subtract((nibbles & 15) | (nibbles & 0xf0u) << 12 | 0x64006400u, 0x64006400u);
+    }
+};
+
+/* Bytes per tile and macro of the two arrays. */
+ANYWHERE void tile_bytes(int type, uint32_t *codes, uint32_t *scales) {
+    *codes = type == DS4_TYPE_F16 ? 8192 : type == DS4_TYPE_Q8_0 ? 4096 : 1024;
+    *scales = type == DS4_TYPE_Q8_0      ? 256
+              : type == DS4_TYPE_IQ2_XXS ? 96
+              : type == DS4_TYPE_Q2_K    ? 320
+                                         : 0;
+}
+
+} // namespace GPU_NAMESPACE
+
+#endif
