@@ -6,6 +6,8 @@ set(DS4_CUDA_ARCHITECTURES "90a-real;80" CACHE STRING "what the CUDA backend is 
 
 file(GLOB ds4_gpu_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/gpu/*.cu)
 list(FILTER ds4_gpu_sources EXCLUDE REGEX "device_cuda")
+set(ds4_portable_gpu_sources ${ds4_gpu_sources})
+list(FILTER ds4_portable_gpu_sources EXCLUDE REGEX "hopper")
 set(ds4_gpu_dir ${CMAKE_SOURCE_DIR}/src/backend/gpu)
 
 if(DS4_EMULATOR)
@@ -15,7 +17,7 @@ if(DS4_EMULATOR)
     enable_language(CXX)
     set(CMAKE_CXX_STANDARD 17)
     # The kernel files are copied under names that say C++: the same file can belong to two languages only so.
-    foreach(source ${ds4_gpu_sources})
+    foreach(source ${ds4_portable_gpu_sources})
       get_filename_component(name ${source} NAME_WE)
       set(wrapped ${CMAKE_BINARY_DIR}/emulated/${name}.cc)
       file(GENERATE OUTPUT ${wrapped} CONTENT "#include \"backend/gpu/${name}.cu\"\n")

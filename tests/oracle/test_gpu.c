@@ -182,6 +182,37 @@ static void same_bits(void **state) {
     ds4_engine_destroy(engine);
 }
 
+/* Many rows at once take other kernels than few: the same bits all the same. */
+static void many_rows(void **state) {
+    const fixture *f = *state;
+    bool on_gpu = backend == DS4_BACKEND_CUDA;
+    uint32_t n = on_gpu ? 300 : 66, few = on_gpu ? 10 : 33;
+    ds4_engine_options options = {
+        .kv_sim = DS4_KV_SIM_FULL, .max_context = 512, .max_batch_tokens = 512, .backend = backend};
+    ds4_engine *engine = make_engine(f->model, options);
+    ds4_session *a, *b;
+    CHECK_OK(ds4_session_create(engine, 512, &a, error));
+    CHECK_OK(ds4_session_create(engine, 512, &b, error));
+    float *expected = make_row(f), *last = make_row(f);
+    feed(engine, f, a, 0, n, expected);
+    for (uint32_t at = 0; at < n; at += few)
+        feed(engine, f, b, at, at + few < n ? at + few : n, last);
+    assert_memory_equal(last, expected, f->n_vocab * sizeof *last);
+    uint8_t *bytes, *again;
+    size_t n_bytes, n_again;
+    CHECK_OK(ds4_session_save(a, &bytes, &n_bytes, error));
+    CHECK_OK(ds4_session_save(b, &again, &n_again, error));
+    assert_int_equal(n_bytes, n_again);
+    assert_memory_equal(bytes, again, n_bytes);
+    free(bytes);
+    free(again);
+    free(expected);
+    free(last);
+    ds4_session_destroy(a);
+    ds4_session_destroy(b);
+    ds4_engine_destroy(engine);
+}
+
 static void evaluate_steered(const fixture *f, ds4_backend_kind kind, const ds4_steering *dial,
                              float *last) {
     ds4_engine_options options = {
@@ -290,8 +321,10 @@ static void nano_traces(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exact_rows), cmocka_unit_test(rounded_rows), cmocka_unit_test(fp8_rows),
-        cmocka_unit_test(same_bits),  cmocka_unit_test(steered_rows), cmocka_unit_test(nano_traces),
+        cmocka_unit_test(exact_rows),  cmocka_unit_test(rounded_rows),
+        cmocka_unit_test(fp8_rows),    cmocka_unit_test(same_bits),
+        cmocka_unit_test(many_rows),   cmocka_unit_test(steered_rows),
+        cmocka_unit_test(nano_traces),
     };
     backend = argc > 1 && strcmp(argv[1], "cuda") == 0 ? DS4_BACKEND_CUDA : DS4_BACKEND_EMULATED;
     if (argc > 2) cmocka_set_test_filter(argv[2]);

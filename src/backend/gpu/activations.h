@@ -86,8 +86,7 @@ DEVICE void store_sum(const activation &a, uint8_t *row, int group, float sum) {
 /* Four columns of a row, in all forms, when `inside`. A whole warp calls it, with neighbouring
  * quads. */
 DEVICE void store_quad(const activation &a, int row, int quad, float4 x, bool inside) {
-    if (a.plain != nullptr && inside)
-        ((float4 *)(a.plain + (size_t)row * (size_t)a.n))[quad] = x;
+    if (a.plain != nullptr && inside) ((float4 *)(a.plain + (size_t)row * (size_t)a.n))[quad] = x;
     if (a.split == nullptr) return;
     float sum = inside ? x.x + x.y + x.z + x.w : 0.0f;
     sum += warp_shuffle_xor(sum, 1);

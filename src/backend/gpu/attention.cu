@@ -213,7 +213,8 @@ KERNEL merge_kernel(attention_arguments t) {
         rotate_pair(float2{angles[2 * i], -angles[2 * i + 1]}, out + dim - v.rope_dim + 2 * i);
     block_barrier();
     for (int quad = thread_index(); quad - lane_index() < dim / 4; quad += MERGE_THREADS)
-        store_quad(t.a.out, row, head * dim / 4 + quad, ((const float4 *)out)[quad], quad < dim / 4);
+        store_quad(t.a.out, row, head * dim / 4 + quad, ((const float4 *)out)[quad],
+                   quad < dim / 4);
 }
 
 int attention_splits(int most_rows) {

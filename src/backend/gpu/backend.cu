@@ -27,7 +27,7 @@ enum {
     MAX_DIRECTIONS = 4,
     ROW_ALIGNMENT = 16,
     LEAST_REACH = 2048,
-    DEFAULT_BATCH = 2048 /* tokens of a step: each of 256 experts meets some 50 rows */
+    DEFAULT_BATCH = 4096 /* tokens of a step: each of 256 experts meets some 96 rows */
 };
 
 struct graph_entry {

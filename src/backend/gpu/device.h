@@ -51,7 +51,10 @@ float device_marked_ms(device *d);
 cudaStream_t device_stream(device *d);
 void device_note(device *d, cudaError_t problem, const char *what);
 
-bool device_overlaps(device *d); /* a launch may begin while the one before it ends (dialect.h) */
+/* The code for sm_90a is what runs: launches may begin while the one before ends (dialect.h), and
+ * hopper_products.cu works. */
+bool device_is_hopper(device *d);
+bool device_overlaps(device *d);
 
 template <typename... P, typename... A>
 void launch(device *d, void (*kernel)(P...), dim3 grid, int threads, size_t shared_bytes,

@@ -9,7 +9,7 @@ struct device {
     cudaStream_t stream;
     cudaEvent_t mark[2];
     int n_processors;
-    bool overlaps;
+    bool is_hopper, overlaps;
     cudaError_t problem; /* the first since device_finish */
     const char *what;
 };
@@ -17,6 +17,9 @@ struct device {
 struct device_graph {
     cudaGraphExec_t executable;
 };
+
+/* Tells for which architecture the kernels were compiled that this device runs. */
+static __global__ void probe_kernel() {}
 
 cudaStream_t device_stream(device *d) {
     return d->stream;
@@ -54,10 +57,10 @@ ds4_status device_create(device **result, ds4_error *error) {
     device_note(d, cudaEventCreate(&d->mark[1]), "an event");
     device_note(d, cudaDeviceGetAttribute(&d->n_processors, cudaDevAttrMultiProcessorCount, 0),
                 "a question");
-    int major = 0;
-    device_note(d, cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0),
-                "a question");
-    d->overlaps = major >= 9 && getenv("DS4_NO_OVERLAP") == nullptr;
+    cudaFuncAttributes code;
+    device_note(d, cudaFuncGetAttributes(&code, probe_kernel), "a question");
+    d->overlaps = getenv("DS4_NO_OVERLAP") == nullptr;
+    d->is_hopper = code.binaryVersion == 90 && code.ptxVersion == 90;
     ds4_status status = device_finish(d, error);
     if (status != DS4_OK)
         device_destroy(d);
@@ -74,8 +77,12 @@ void device_destroy(device *d) {
     free(d);
 }
 
+bool device_is_hopper(device *d) {
+    return d->is_hopper;
+}
+
 bool device_overlaps(device *d) {
-    return d->overlaps;
+    return d->is_hopper && d->overlaps;
 }
 
 int device_processors(device *d) {

@@ -61,6 +61,12 @@ DEVICE float warp_shuffle_xor(float v, int mask) {
 DEVICE int warp_shuffle(int v, int lane) {
     return __shfl_sync(0xffffffffu, v, lane);
 }
+DEVICE uint32_t warp_ballot(bool v) { /* bit l: of lane l */
+    return __ballot_sync(0xffffffffu, v);
+}
+DEVICE int count_bits(uint32_t v) {
+    return __popc(v);
+}
 /* Of all lanes, as a butterfly: the same bits in each. */
 DEVICE float warp_sum(float v) {
     UNROLL
@@ -123,12 +129,13 @@ DEVICE uint32_t byte_mix(uint32_t a, uint32_t b, uint32_t selector) {
 }
 /* The matrix unit: d += a b for a of 16 x 16 and b of 16 x 8 halves. Lane 4 g + t holds, of a, rows
  * g and g + 8 (words 0, 2 and 1, 3) at columns 2 t, 2 t + 1 (words 0, 1) and 8 more (words 2, 3);
- * of b, column g at rows 2 t, 2 t + 1 and 8 more; of d, rows g and g + 8 at columns 2 t, 2 t + 1. */
+ * of b, column g at rows 2 t, 2 t + 1 and 8 more; of d, rows g and g + 8 at columns 2 t, 2 t + 1.
+ */
 DEVICE void multiply_tile(float *d, const uint32_t *a, uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-                 "{%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 /* Four 8 x 8 matrices of halves from shared memory: lane 8 m + r gives the place of row r of matrix
  * m (16 bytes); lane 4 g + t gets row g, columns 2 t and 2 t + 1, of each. `turned`: row and column

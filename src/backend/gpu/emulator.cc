@@ -297,9 +297,8 @@ static inline float finite_half(uint32_t bits) { /* not for infinities */
 
 void multiply_tile(float *d, const uint32_t *a, uint32_t b0, uint32_t b1) {
     uint32_t words[EXCHANGE_WORDS] = {a[0], a[1], a[2], a[3], b0, b1};
-    const uint32_t(*lanes)[EXCHANGE_WORDS] =
-        (const uint32_t(*)[EXCHANGE_WORDS])(const void *)emulator_exchange_words(words,
-                                                                                 EXCHANGE_WORDS);
+    const uint32_t(*lanes)[EXCHANGE_WORDS] = (const uint32_t(*)[EXCHANGE_WORDS])(
+        const void *)emulator_exchange_words(words, EXCHANGE_WORDS);
     int lane = emulator_self()->thread & 31, g = lane / 4, t = lane % 4;
     double sum[4] = {d[0], d[1], d[2], d[3]};
     for (int k = 0; k < 16; k++) {
@@ -315,8 +314,8 @@ void multiply_tile(float *d, const uint32_t *a, uint32_t b0, uint32_t b1) {
 }
 
 static const uint16_t *place_of(const uint32_t *lanes, int lane) {
-    uint64_t place = lanes[lane * EXCHANGE_WORDS] |
-                     (uint64_t)lanes[lane * EXCHANGE_WORDS + 1] << 32;
+    uint64_t place = lanes[lane * EXCHANGE_WORDS] | (uint64_t)lanes[lane * EXCHANGE_WORDS + 1]
+                                                        << 32;
     return (const uint16_t *)(uintptr_t)place;
 }
 
@@ -326,7 +325,8 @@ static void load_any(uint32_t *r, const void *row, bool turned) {
     const uint32_t *lanes = emulator_exchange_words(words, 2);
     int lane = emulator_self()->thread & 31, g = lane / 4, t = lane % 4;
     for (int m = 0; m < 4; m++) {
-        uint32_t low = turned ? place_of(lanes, 8 * m + 2 * t)[g] : place_of(lanes, 8 * m + g)[2 * t];
+        uint32_t low =
+            turned ? place_of(lanes, 8 * m + 2 * t)[g] : place_of(lanes, 8 * m + g)[2 * t];
         uint32_t high =
             turned ? place_of(lanes, 8 * m + 2 * t + 1)[g] : place_of(lanes, 8 * m + g)[2 * t + 1];
         r[m] = low | high << 16;
@@ -355,7 +355,8 @@ static void finish_oldest(fiber *f) {
 void fetch_16(void *shared, const void *from) {
     fiber *f = running->current;
     if (f->n_fetches == MAX_FETCHES) defect("too many copies in the background");
-    if (((uintptr_t)shared | (uintptr_t)from) % 16 != 0) defect("a copy of 16 bytes is not aligned");
+    if (((uintptr_t)shared | (uintptr_t)from) % 16 != 0)
+        defect("a copy of 16 bytes is not aligned");
     f->fetches[f->n_fetches++] = fetch{shared, from, f->n_groups};
 }
 

@@ -93,6 +93,15 @@ static inline float warp_shuffle_xor(float v, int mask) {
 static inline int warp_shuffle(int v, int lane) {
     return (int)emulator_exchange((uint32_t)v)[lane];
 }
+static inline uint32_t warp_ballot(bool v) {
+    const uint32_t *lanes = emulator_exchange(v);
+    uint32_t bits = 0;
+    for (int i = 0; i < 32; i++) bits |= lanes[i] << i;
+    return bits;
+}
+static inline int count_bits(uint32_t v) {
+    return __builtin_popcount(v);
+}
 /* The butterfly's additions, each once: its lanes all hold the same sum. */
 static inline float warp_sum(float v) {
     const uint32_t *lanes = emulator_exchange(float_bits(v));

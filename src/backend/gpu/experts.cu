@@ -45,16 +45,6 @@ DEVICE void choose_top(const routing &r, float *rank, int *chosen) {
     }
 }
 
-/* With a single row each chosen expert is a tile of its own: nothing to group. */
-DEVICE void write_single_row(const routing &r, const int *chosen) {
-    for (int u = lane_index(); u < r.n_used; u += WARP) {
-        r.tile_expert[u] = chosen[u];
-        r.tile_first[u] = r.pairs[u] = u;
-        r.tile_count[u] = 1;
-    }
-    if (lane_index() == 0) *r.n_tiles = r.n_used;
-}
-
 KERNEL route_kernel(route_arguments a) {
     next_launch();
     previous_launch();
@@ -89,7 +79,6 @@ KERNEL route_kernel(route_arguments a) {
         weight[u] = score[chosen[u]] / total * r.scale;
         r.expert[row * r.n_used + u] = chosen[u];
     }
-    if (a.v.n_rows == 1) write_single_row(r, chosen);
 }
 
 /* Sum of `value` over the threads before this one; *total: over all. */
@@ -107,31 +96,64 @@ DEVICE int sum_before(int value, int *part, int *total) {
     return part[thread_index()] - value;
 }
 
-/* One block: pairs sorted by expert, rows ascending, cut into tiles. A thread does one expert. */
-KERNEL group_kernel(route_arguments a) {
+/* Pairs sorted by expert, rows ascending, cut into tiles. A warp does one expert: it walks through
+ * all pairs, 32 at a time, twice: to count its own, then, when all counts are known, to place them.
+ */
+DEVICE int warp_expert() {
+    return block_x() * (GROUP_THREADS / WARP) + warp_index();
+}
+
+KERNEL count_kernel(route_arguments a) {
     next_launch();
     previous_launch();
-    SHARED int part[GROUP_THREADS];
     const routing &r = a.r;
-    int n_pairs = a.v.n_rows * r.n_used, pairs_before = 0, tiles_before = 0;
+    int n_pairs = a.v.n_rows * r.n_used, e = warp_expert(), count = 0;
+    UNROLL_8
+    for (int i = 0; i < n_pairs; i += WARP)
+        count +=
+            count_bits(warp_ballot(i + lane_index() < n_pairs && r.expert[i + lane_index()] == e));
+    if (lane_index() == 0 && e < r.n_experts) r.count[e] = count;
+}
+
+KERNEL group_kernel(route_arguments a) {
+    SHARED int part[GROUP_THREADS], first_pair[GROUP_THREADS / WARP],
+        first_tile[GROUP_THREADS / WARP];
+    next_launch();
+    previous_launch();
+    const routing &r = a.r;
+    int pairs_before = 0, tiles_before = 0, mine = block_x() * (GROUP_THREADS / WARP);
     for (int e0 = 0; e0 < r.n_experts; e0 += GROUP_THREADS) {
-        int e = e0 + thread_index(), count = 0, n_pairs_here, n_tiles_here;
-        UNROLL_8
-        for (int i = 0; i < n_pairs; i++) count += r.expert[i] == e;
-        int first = pairs_before + sum_before(count, part, &n_pairs_here);
+        int e = e0 + thread_index(), n_pairs_here, n_tiles_here;
+        int count = e < r.n_experts ? r.count[e] : 0;
+        int pair = pairs_before + sum_before(count, part, &n_pairs_here);
         int tile =
             tiles_before + sum_before((count + r.tile_rows - 1) / r.tile_rows, part, &n_tiles_here);
-        for (int i = 0; i < count; i += r.tile_rows, tile++) {
-            r.tile_expert[tile] = e;
-            r.tile_first[tile] = first + i;
-            r.tile_count[tile] = count - i < r.tile_rows ? count - i : r.tile_rows;
+        if (e >= mine && e < mine + GROUP_THREADS / WARP) {
+            first_pair[e - mine] = pair;
+            first_tile[e - mine] = tile;
         }
-        for (int i = 0, place = first; i < n_pairs && place < first + count; i++)
-            if (r.expert[i] == e) r.pairs[place++] = i;
         pairs_before += n_pairs_here;
         tiles_before += n_tiles_here;
     }
-    if (thread_index() == 0) *r.n_tiles = tiles_before;
+    if (block_x() == 0 && thread_index() == 0) *r.n_tiles = tiles_before;
+    block_barrier();
+    int e = warp_expert(), n_pairs = a.v.n_rows * r.n_used;
+    if (e >= r.n_experts) return; /* a whole warp */
+    int first = first_pair[warp_index()], tile = first_tile[warp_index()], count = r.count[e];
+    for (int i = lane_index(); i * r.tile_rows < count; i += WARP) {
+        int left = count - i * r.tile_rows;
+        r.tile_expert[tile + i] = e;
+        r.tile_first[tile + i] = first + i * r.tile_rows;
+        r.tile_count[tile + i] = left < r.tile_rows ? left : r.tile_rows;
+    }
+    UNROLL_8
+    for (int i = 0; i < n_pairs; i += WARP) {
+        bool own = i + lane_index() < n_pairs && r.expert[i + lane_index()] == e;
+        uint32_t owners = warp_ballot(own);
+        if (own)
+            r.pairs[first + count_bits(owners & ((1u << lane_index()) - 1))] = i + lane_index();
+        first += count_bits(owners);
+    }
 }
 
 int most_expert_tiles(int n_pairs, int n_experts, int tile_rows) {
@@ -144,7 +166,10 @@ void route_run(device *d, const step_view &v, const routing &r) {
     route_arguments a = {v, r};
     size_t shared = (2 * (size_t)r.n_experts + (size_t)r.n_used) * sizeof(float);
     launch(d, route_kernel, dim3((unsigned)v.n_rows, 2), WARP, shared, a);
-    if (v.n_rows > 1) launch(d, group_kernel, dim3(1), GROUP_THREADS, 0, a);
+    if (v.n_rows == 1) return; /* each pair is a tile: tile_multiply.h */
+    unsigned blocks = (unsigned)(r.n_experts + GROUP_THREADS / WARP - 1) / (GROUP_THREADS / WARP);
+    launch(d, count_kernel, dim3(blocks), GROUP_THREADS, 0, a);
+    launch(d, group_kernel, dim3(blocks), GROUP_THREADS, 0, a);
 }
 
 } // namespace GPU_NAMESPACE

@@ -134,6 +134,7 @@ static void carve_all(carver *c, const ds4_hparams *hp, const sizes &s, buffers 
     carve(c, &b->tile_first, tiles);
     carve(c, &b->tile_count, tiles);
     carve(c, &b->pairs, n * used);
+    carve(c, &b->expert_count, hp->n_experts);
     carve(c, &b->logits, (size_t)s.logit_rows * hp->n_vocab);
     carve(c, &b->frequency, rope);
     carve(c, &b->slowdown, rope);
@@ -270,15 +271,16 @@ static void add(product_list *list, const product &p) {
 static int expert_tile_rows(const pass &p) {
     enum { WORTH_WIDE = 12 /* rows of an expert */ };
     int per_expert = p.v.n_rows * (int)p.f->hp->n_experts_used / (int)p.f->hp->n_experts;
-    if (p.w->up_experts.tiled) return per_expert >= WORTH_WIDE ? WIDE_ROWS : (int)NARROW_ROWS;
+    if (p.w->up_experts.tiled)
+        return per_expert >= WORTH_WIDE ? wide_tile_rows(p.f->d) : (int)NARROW_ROWS;
     return products_tile_rows(per_expert < 1 ? 1 : per_expert);
 }
 
 static void run_products_in_tiles(const pass &p, const product_list &list, int tile_rows) {
     const ds4_hparams *hp = p.f->hp;
     const buffers &b = p.f->b;
-    expert_tiles tiles = {b.n_tiles,    b.tile_expert, b.tile_first,
-                          b.tile_count, b.pairs,       b.expert_weight};
+    expert_tiles tiles = {b.n_tiles, b.tile_expert, b.tile_first,   b.tile_count,
+                          b.pairs,   b.expert,      b.expert_weight};
     int used = (int)hp->n_experts_used, most = used;
     if (p.v.n_rows > 1) most = most_expert_tiles(p.v.n_rows * used, (int)hp->n_experts, tile_rows);
     products_run(p.f->d, list, p.v.n_rows, tile_rows, tiles, most, p.f->w->books);
@@ -341,8 +343,7 @@ static void run_projections(const pass &p, const attention_inputs &in) {
     run_products(p, list);
     prepare_run(p.f->d, p.v, in);
     list = product_list{};
-    add(&list,
-        make_product(p.w->q_b, b.q_low, floats(b.q, (int)(hp->n_heads * hp->head_dim))));
+    add(&list, make_product(p.w->q_b, b.q_low, floats(b.q, (int)(hp->n_heads * hp->head_dim))));
     if (in.ratio == DS4_RATIO_OVERLAP)
         add(&list, make_product(p.w->indexer_q_b, b.q_low,
                                 floats(b.index_query, (int)(hp->indexer_heads * hp->indexer_dim))));
@@ -470,6 +471,7 @@ static void run_experts(pass *p) {
                  b.tile_first,
                  b.tile_count,
                  b.pairs,
+                 b.expert_count,
                  expert_tile_rows(*p),
                  b.mix};
     route_run(p->f->d, p->v, r);

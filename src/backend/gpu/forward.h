@@ -25,7 +25,7 @@ struct buffers {
     float *router, *down, *logits, *total;
     int *expert;
     float *expert_weight;
-    int *n_tiles, *tile_expert, *tile_first, *tile_count, *pairs;
+    int *n_tiles, *tile_expert, *tile_first, *tile_count, *pairs, *expert_count;
     /* fixed tables */
     double *frequency;
     float *slowdown;
@@ -34,7 +34,7 @@ struct buffers {
 struct sizes {
     int max_rows, max_context, max_items, logit_rows;
     int score_rows, score_stride, comp_width;
-    bool plain, split; /* forms of activations, see weights.h */
+    bool plain, split;       /* forms of activations, see weights.h */
     size_t attention_floats; /* of attention_partial */
 };
 

@@ -116,48 +116,53 @@ struct mix_arguments {
     sub_layer_output y;
     mixer next;
     float *partial; /* [row][slice][n_mix + 1] */
+    int rows_per_block;
 };
 
 template <int HALF> DEVICE float mixer_weight(const void *fn, size_t at) {
     return HALF ? half_bits_to_float(((const uint16_t *)fn)[at]) : ((const float *)fn)[at];
 }
 
-/* y of a column: what the last sub-layer handed back. */
+/* y of a column: what the last sub-layer handed back. All loads are issued before the first sum. */
 DEVICE float column_output(const mix_arguments &a, int row, int column) {
+    enum { AT_ONCE = 8 };
     const step_view &v = a.v;
-    float y = 0.0f;
-    UNROLL_8
-    for (int i = 0; i < a.y.n_more; i++) {
-        float part = a.y.more[((size_t)row * (size_t)a.y.n_more + (size_t)i) * (size_t)v.n_embd +
-                              (size_t)column];
-        y = i == 0 ? part : y + part;
+    const float *more =
+        a.y.more + (size_t)row * (size_t)a.y.n_more * (size_t)v.n_embd + (size_t)column;
+    float first = a.y.first[(size_t)row * (size_t)v.n_embd + (size_t)column], y = 0.0f;
+    for (int i0 = 0; i0 < a.y.n_more; i0 += AT_ONCE) {
+        float part[AT_ONCE];
+        UNROLL
+        for (int i = 0; i < AT_ONCE; i++)
+            part[i] = i0 + i < a.y.n_more ? more[(size_t)(i0 + i) * (size_t)v.n_embd] : 0.0f;
+        UNROLL
+        for (int i = 0; i < AT_ONCE; i++)
+            if (i0 + i < a.y.n_more) y = i0 + i == 0 ? part[i] : y + part[i];
     }
-    return a.y.first[(size_t)row * (size_t)v.n_embd + (size_t)column] + y;
+    return first + y;
 }
 
-/* One block: SLICE columns of all streams of a row. The mixer's weights need nothing of the step
- * and are loaded first. */
+/* What a stream's column becomes: the last output, and the old streams, mixed. */
+DEVICE float mixed_column(const step_view &v, const float *mix, int c, float y,
+                          const float (*old_streams)[SLICE], int lane) {
+    float x = mix[v.n_streams + c] * y;
+    UNROLL_8
+    for (int j = 0; j < v.n_streams; j++)
+        x = fmaf(mix[2 * v.n_streams + j * v.n_streams + c], old_streams[j][lane], x);
+    return x;
+}
+
+/* One block: SLICE columns of all streams of a row. */
 template <int HALF> KERNEL hyper_mix_kernel(mix_arguments a) {
-    next_launch();
-    previous_launch();
-    enum { OUTPUTS = 4, STREAMS = 4 }; /* of a warp, whose weights are loaded early */
     SHARED float old_streams[MAX_STREAMS][SLICE], new_streams[MAX_STREAMS][SLICE];
     const step_view &v = a.v;
     int row = block_y(), c_count = v.n_streams, n_mix = a.next.n_mix, lane = lane_index();
     int column = block_x() * SLICE + lane, warp = warp_index();
     bool inside = column < v.n_embd;
-    float *streams = a.streams + (size_t)row * (size_t)(c_count * v.n_embd);
-    size_t width = (size_t)(c_count * v.n_embd), at = (size_t)column;
-    float early[OUTPUTS][STREAMS];
-    UNROLL
-    for (int k = 0; k < OUTPUTS; k++) UNROLL
-    for (int c = 0; c < STREAMS; c++) {
-        int o = warp + k * (THREADS / WARP);
-        bool there = o < n_mix && c < c_count && inside;
-        early[k][c] =
-            there ? mixer_weight<HALF>(a.next.fn, (size_t)o * width + (size_t)(c * v.n_embd) + at)
-                  : 0.0f;
-    }
+    size_t width = (size_t)(c_count * v.n_embd);
+    float *streams = a.streams + (size_t)row * width;
+    next_launch();
+    previous_launch();
     float y =
         a.y.first != nullptr && inside && warp < c_count ? column_output(a, row, column) : 0.0f;
     if (warp < c_count) old_streams[warp][lane] = inside ? streams[warp * v.n_embd + column] : 0.0f;
@@ -165,11 +170,8 @@ template <int HALF> KERNEL hyper_mix_kernel(mix_arguments a) {
     if (warp < c_count) {
         float x = old_streams[warp][lane];
         if (a.y.first != nullptr && inside) {
-            const float *mix = a.mix + (size_t)row * (size_t)(c_count * (c_count + 2));
-            x = mix[c_count + warp] * y;
-            UNROLL_8
-            for (int j = 0; j < c_count; j++)
-                x = fmaf(mix[2 * c_count + j * c_count + warp], old_streams[j][lane], x);
+            x = mixed_column(v, a.mix + (size_t)row * (size_t)(c_count * (c_count + 2)), warp, y,
+                             old_streams, lane);
             streams[warp * v.n_embd + column] = x;
         }
         new_streams[warp][lane] = x;
@@ -178,19 +180,13 @@ template <int HALF> KERNEL hyper_mix_kernel(mix_arguments a) {
     float *partial =
         a.partial +
         ((size_t)row * (size_t)HYPER_SLICES(v.n_embd) + (size_t)block_x()) * (size_t)(n_mix + 1);
-    UNROLL
-    for (int k = 0; k < MAX_MIX / (THREADS / WARP) + 1; k++) {
-        int o = warp + k * (THREADS / WARP);
-        if (o > n_mix) continue;
+    for (int o = warp; o <= n_mix; o += THREADS / WARP) {
         float sum = 0.0f;
-        UNROLL
-        for (int c = 0; c < MAX_STREAMS; c++) {
-            if (c >= c_count || !inside) continue;
+        for (int c = 0; c < c_count && inside; c++) {
             float x = new_streams[c][lane], w = x;
-            if (o < n_mix && k < OUTPUTS && c < STREAMS)
-                w = early[k % OUTPUTS][c % STREAMS];
-            else if (o < n_mix)
-                w = mixer_weight<HALF>(a.next.fn, (size_t)o * width + (size_t)(c * v.n_embd) + at);
+            if (o < n_mix)
+                w = mixer_weight<HALF>(a.next.fn,
+                                       (size_t)o * width + (size_t)(c * v.n_embd + column));
             sum = fmaf(w, x, sum);
         }
         sum = warp_sum(sum);
@@ -198,14 +194,109 @@ template <int HALF> KERNEL hyper_mix_kernel(mix_arguments a) {
     }
 }
 
+/* The usual shape, four streams and at most 32 outputs: the mixer's weights need nothing of the
+ * step and are loaded first, and ROWS rows go through at once. The same sums. */
+template <int HALF, int ROWS>
+KERNEL LAUNCH_BOUNDS(THREADS, ROWS > 1 ? 3 : 4) hyper_mix_4_kernel(mix_arguments a) {
+    enum { OUTPUTS = 4, STREAMS = 4, WARPS = THREADS / WARP, TURNS = (ROWS + 1) / 2 };
+    SHARED float old_streams[ROWS][STREAMS][SLICE], new_streams[ROWS][STREAMS][SLICE];
+    const step_view &v = a.v;
+    int n_mix = a.next.n_mix, lane = lane_index(), warp = warp_index(), n = v.n_embd;
+    int column = block_x() * SLICE + lane, c = warp % STREAMS;
+    bool inside = column < n;
+    size_t width = (size_t)(STREAMS * n);
+    float weights[OUTPUTS][STREAMS];
+    next_launch();
+    UNROLL
+    for (int k = 0; k < OUTPUTS; k++) UNROLL
+    for (int i = 0; i < STREAMS; i++) {
+        int o = warp + k * WARPS;
+        weights[k][i] =
+            o < n_mix && inside
+                ? mixer_weight<HALF>(a.next.fn, (size_t)o * width + (size_t)(i * n + column))
+                : 0.0f;
+    }
+    previous_launch();
+    int end = (block_y() + 1) * a.rows_per_block;
+    if (end > v.n_rows) end = v.n_rows;
+    for (int row = block_y() * a.rows_per_block; row < end; row += ROWS) {
+        float y[TURNS], old[TURNS];
+        UNROLL
+        for (int i = 0; i < TURNS; i++) {
+            int r = warp / STREAMS + 2 * i;
+            bool mine = r < ROWS && row + r < end && inside;
+            old[i] = mine ? a.streams[(size_t)(row + r) * width + (size_t)(c * n + column)] : 0.0f;
+            y[i] = mine && a.y.first != nullptr ? column_output(a, row + r, column) : 0.0f;
+        }
+        UNROLL
+        for (int i = 0; i < TURNS; i++)
+            if (warp / STREAMS + 2 * i < ROWS)
+                old_streams[warp / STREAMS + 2 * i][c][lane] = old[i];
+        block_barrier();
+        UNROLL
+        for (int i = 0; i < TURNS; i++) {
+            int r = warp / STREAMS + 2 * i;
+            if (r >= ROWS || row + r >= end) continue;
+            float x = old[i];
+            if (a.y.first != nullptr && inside) {
+                const float *mix = a.mix + (size_t)(row + r) * (STREAMS * (STREAMS + 2));
+                x = mix[STREAMS + c] * y[i];
+                UNROLL
+                for (int j = 0; j < STREAMS; j++)
+                    x = fmaf(mix[2 * STREAMS + j * STREAMS + c], old_streams[r][j][lane], x);
+                a.streams[(size_t)(row + r) * width + (size_t)(c * n + column)] = x;
+            }
+            new_streams[r][c][lane] = x;
+        }
+        block_barrier();
+        for (int r = 0; r < ROWS && row + r < end; r++) {
+            float *partial =
+                a.partial + ((size_t)(row + r) * (size_t)HYPER_SLICES(n) + (size_t)block_x()) *
+                                (size_t)(n_mix + 1);
+            float x[STREAMS], sum[OUTPUTS];
+            UNROLL
+            for (int i = 0; i < STREAMS; i++) x[i] = new_streams[r][i][lane];
+            UNROLL
+            for (int k = 0; k < OUTPUTS; k++) {
+                int o = warp + k * WARPS;
+                sum[k] = 0.0f;
+                UNROLL
+                for (int i = 0; i < STREAMS; i++)
+                    if (inside) sum[k] = fmaf(o == n_mix ? x[i] : weights[k][i], x[i], sum[k]);
+            }
+            UNROLL
+            for (int k = 0; k < OUTPUTS; k++) {
+                int o = warp + k * WARPS;
+                sum[k] = warp_sum(sum[k]);
+                if (lane == 0 && o <= n_mix) partial[o] = sum[k];
+            }
+        }
+        if (ROWS > 1) block_barrier(); /* before the next rows */
+    }
+}
+
+template <int HALF> static void hyper_mix(device *d, const mix_arguments &from) {
+    enum { MANY_ROWS = 256, TOGETHER = 8, PER_BLOCK = 32 };
+    mix_arguments a = from;
+    int n = a.v.n_rows;
+    unsigned slices = (unsigned)HYPER_SLICES(a.v.n_embd);
+    a.rows_per_block = n >= MANY_ROWS ? (int)PER_BLOCK : 1;
+    dim3 grid(slices, (unsigned)((n + a.rows_per_block - 1) / a.rows_per_block));
+    if (a.v.n_streams != 4 || a.next.n_mix >= 32)
+        launch(d, hyper_mix_kernel<HALF>, dim3(slices, (unsigned)n), THREADS, 0, a);
+    else if (n >= MANY_ROWS)
+        launch(d, hyper_mix_4_kernel<HALF, TOGETHER>, grid, THREADS, 0, a);
+    else
+        launch(d, hyper_mix_4_kernel<HALF, 1>, grid, THREADS, 0, a);
+}
+
 void hyper_mix_run(device *d, const step_view &v, float *streams, const float *mix,
                    const sub_layer_output &y, const mixer &next, float *partial) {
-    mix_arguments a = {v, streams, mix, y, next, partial};
-    dim3 grid((unsigned)HYPER_SLICES(v.n_embd), (unsigned)v.n_rows);
+    mix_arguments a = {v, streams, mix, y, next, partial, 1};
     if (next.fn_is_half)
-        launch(d, hyper_mix_kernel<1>, grid, THREADS, 0, a);
+        hyper_mix<1>(d, a);
     else
-        launch(d, hyper_mix_kernel<0>, grid, THREADS, 0, a);
+        hyper_mix<0>(d, a);
 }
 
 struct finish_arguments {

@@ -156,16 +156,16 @@ KERNEL LAUNCH_BOUNDS(THREADS, 2) tile_score_kernel(select_arguments a) {
     const step_view &v = a.v;
     int row = a.first_row + block_y(), visible = visible_rows(v, row), lane = lane_index();
     int first = block_x() * a.tiles_per_block * KEYS;
-    int end = first + a.tiles_per_block * KEYS < visible ? first + a.tiles_per_block * KEYS
-                                                         : visible;
+    int end =
+        first + a.tiles_per_block * KEYS < visible ? first + a.tiles_per_block * KEYS : visible;
     if (visible <= v.top_k || first >= end) return;
     const layer_state &state = state_of(v, a.s.layer, row);
-    const float *query =
-        a.s.query + (size_t)row * (size_t)v.index_heads * (size_t)TILE_DIM;
+    const float *query = a.s.query + (size_t)row * (size_t)v.index_heads * (size_t)TILE_DIM;
     for (int i = thread_index(); i < TILE_HEADS * TILE_DIM / 2; i += THREADS) {
         int h = i / (TILE_DIM / 2), e = i % (TILE_DIM / 2) * 2;
         uint32_t word = 0;
-        if (h < v.index_heads) word = two_halves(query[h * TILE_DIM + e], query[h * TILE_DIM + e + 1]);
+        if (h < v.index_heads)
+            word = two_halves(query[h * TILE_DIM + e], query[h * TILE_DIM + e + 1]);
         *(uint32_t *)(memory + h * TILE_STRIDE + 2 * e) = word;
     }
     block_barrier();
@@ -194,15 +194,15 @@ KERNEL LAUNCH_BOUNDS(THREADS, 2) tile_score_kernel(select_arguments a) {
             UNROLL
             for (int k = 0; k < STEPS; k += 2) {
                 uint32_t b[4];
-                load_tiles(b, memory + (octet * 8 + lane % 8) * TILE_STRIDE + 32 * k +
-                                  lane / 8 * 16);
+                load_tiles(b,
+                           memory + (octet * 8 + lane % 8) * TILE_STRIDE + 32 * k + lane / 8 * 16);
                 multiply_tile(dot, left[k], b[0], b[1]);
                 multiply_tile(dot, left[k + 1], b[2], b[3]);
             }
             UNROLL
             for (int i = 0; i < 2; i++) {
-                float sum = fmaf(fmaxf(dot[2 + i], 0.0f), weight[1],
-                                 fmaxf(dot[i], 0.0f) * weight[0]);
+                float sum =
+                    fmaf(fmaxf(dot[2 + i], 0.0f), weight[1], fmaxf(dot[i], 0.0f) * weight[0]);
                 UNROLL
                 for (int mask = 4; mask < WARP; mask *= 2) sum += warp_shuffle_xor(sum, mask);
                 if (lane < 4) sums[tile][octet * 8 + lane * 2 + i] = sum;

@@ -113,6 +113,7 @@ struct routing {
     float *weight; /* [rows * U] */
     /* groups */
     int *n_tiles, *tile_expert, *tile_first, *tile_count, *pairs;
+    int *count; /* [X] */
     int tile_rows;
     float *mix; /* as in attention_inputs */
 };

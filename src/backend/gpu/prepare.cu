@@ -28,10 +28,10 @@ DEVICE void prepare_query(const prepare_arguments &a, int row, float *scratch) {
         bool inside = quad < n_quads;
         float4 x = {0, 0, 0, 0}, w = x;
         if (inside) x = ((const float4 *)q)[quad], w = ((const float4 *)a.in.q_lora_norm)[quad];
-        store_quad(a.in.q_low, row, quad,
-                   float4{x.x * scale * w.x, x.y * scale * w.y, x.z * scale * w.z,
-                          x.w * scale * w.w},
-                   inside);
+        store_quad(
+            a.in.q_low, row, quad,
+            float4{x.x * scale * w.x, x.y * scale * w.y, x.z * scale * w.z, x.w * scale * w.w},
+            inside);
     }
 }
 

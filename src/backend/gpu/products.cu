@@ -191,8 +191,7 @@ template <int NT> struct multiply {
             for (int t = 0; t < NT; t++) {
                 if (t >= s.rows->n) continue;
                 float v = s.acc[i][t];
-                if (pair)
-                    v = gated(v, s.acc[(NS / 2 + i) % NS][t], p.clamp, s.rows->weight[t]);
+                if (pair) v = gated(v, s.acc[(NS / 2 + i) % NS][t], p.clamp, s.rows->weight[t]);
                 int column = p.y.first + first_row + i;
                 size_t row = (size_t)s.rows->y_row[t];
                 if (p.y.plain != nullptr) p.y.plain[row * (size_t)p.y.n + (size_t)column] = v;
@@ -323,12 +322,21 @@ void float_products_run(device *d, const product_list &list, int n_rows, int til
 
 enum { NARROW_MOST = 64 /* rows; more are worth the wide kernel */ };
 
+int wide_tile_rows(device *d) {
+#ifdef __CUDACC__
+    if (device_is_hopper(d)) return HOPPER_ROWS;
+#else
+    (void)d;
+#endif
+    return WIDE_ROWS;
+}
+
 void products_run(device *d, const product_list &list, int n_rows, int tile_rows,
                   const expert_tiles &tiles, int max_tiles, const code_books &tables) {
     product_list plain = {}, wide = {}, narrow = {};
     for (int i = 0; i < list.n; i++) {
         const product &p = list.items[i];
-        bool many = p.by_expert ? tile_rows == WIDE_ROWS : n_rows > NARROW_MOST;
+        bool many = p.by_expert ? tile_rows > NARROW_ROWS : n_rows > NARROW_MOST;
         product_list &to = !p.m.tiled ? plain : many ? wide : narrow;
         to.items[to.n++] = p;
     }
@@ -336,7 +344,12 @@ void products_run(device *d, const product_list &list, int n_rows, int tile_rows
         float_products_run(d, plain, n_rows, products_tile_rows(tile_rows), tiles, max_tiles,
                            tables.digits);
     if (narrow.n > 0) narrow_products_run(d, narrow, n_rows, tiles, max_tiles, tables.halves);
-    if (wide.n > 0) wide_products_run(d, wide, n_rows, tiles, max_tiles, tables.halves);
+    if (wide.n == 0) return;
+#ifdef __CUDACC__
+    if (device_is_hopper(d))
+        return hopper_products_run(d, wide, n_rows, tiles, max_tiles, tables.halves);
+#endif
+    wide_products_run(d, wide, n_rows, tiles, max_tiles, tables.halves);
 }
 
 } // namespace GPU_NAMESPACE

@@ -10,7 +10,7 @@
 
 namespace GPU_NAMESPACE {
 
-enum { TILE_ROWS_MAX = 16, NARROW_ROWS = 8, WIDE_ROWS = 64, MAX_PRODUCTS = 16 };
+enum { TILE_ROWS_MAX = 16, NARROW_ROWS = 8, WIDE_ROWS = 64, HOPPER_ROWS = 128, MAX_PRODUCTS = 16 };
 
 /* Which pairs (row x chosen expert) meet which expert: experts.cu fills it on the device. A tile is
  * up to `tile_rows` pairs of one expert. */
@@ -18,6 +18,7 @@ struct expert_tiles {
     const int *n_tiles;
     const int *expert, *first, *count; /* per tile */
     const int *pairs;                  /* pair numbers, grouped by expert */
+    const int *chosen;                 /* per pair: its expert */
     const float *weight;               /* per pair */
 };
 
@@ -26,7 +27,7 @@ struct product {
     matrix gate; /* when codes are set: y = weight * silu(gate x) * (m x), clamped */
     float clamp;
     activation x, y; /* y: columns from y.first on */
-    int by_expert; /* rows are pairs from the tiles; x row = pair / x_divisor, y row = pair */
+    int by_expert;   /* rows are pairs from the tiles; x row = pair / x_divisor, y row = pair */
     int x_divisor;
 };
 
@@ -35,12 +36,13 @@ struct product_list {
     product items[MAX_PRODUCTS];
 };
 
-/* Rows of an expert tile, and whether many rows at once are worth the other kernel. `max_tiles`: the
- * most that there can be, for the size of the launch. `tables`: the code book of IQ2_XXS. */
+/* Rows of an expert tile, and whether many rows at once are worth the other kernel. `max_tiles`:
+ * the most that there can be, for the size of the launch. `tables`: the code book of IQ2_XXS. */
 struct code_books {
     const uint32_t *digits; /* for float32, see formats.h */
     const uint32_t *halves; /* for the matrix units, IQ2_TABLE words */
 };
+int wide_tile_rows(device *d);      /* of the matrix units, when there are many */
 int products_tile_rows(int n_rows); /* in float32: 1, 4 or 16 */
 void products_run(device *d, const product_list &list, int n_rows, int tile_rows,
                   const expert_tiles &tiles, int max_tiles, const code_books &tables);
@@ -50,6 +52,10 @@ void narrow_products_run(device *d, const product_list &list, int n_rows, const 
                          int max_tiles, const uint32_t *iq2_table);
 void wide_products_run(device *d, const product_list &list, int n_rows, const expert_tiles &tiles,
                        int max_tiles, const uint32_t *iq2_table);
+#ifdef __CUDACC__
+void hopper_products_run(device *d, const product_list &list, int n_rows, const expert_tiles &tiles,
+                         int max_tiles, const uint32_t *iq2_table);
+#endif
 
 } // namespace GPU_NAMESPACE
 

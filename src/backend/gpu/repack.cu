@@ -95,8 +95,7 @@ DEVICE void tile_iq2(const tile_place &to, const uint8_t *block) {
     repack_iq2(codes, scales, block);
     for (int b = 0; b < 8; b++)
         for (int t = 0; t < 4; t++) {
-            uint8_t *word =
-                to.codes + b / 4 * 512 + (4 * to.g + t) * 16 + b % 4 * 4 + to.upper * 2;
+            uint8_t *word = to.codes + b / 4 * 512 + (4 * to.g + t) * 16 + b % 4 * 4 + to.upper * 2;
             word[0] = codes[8 * b + t];
             word[1] = codes[8 * b + 4 + t];
         }
@@ -116,8 +115,7 @@ DEVICE void tile_q2_k(const tile_place &to, const uint8_t *block) {
                 else
                     odd |= code << (j - 1);
             }
-            uint8_t *word =
-                to.codes + b / 4 * 512 + (4 * to.g + t) * 16 + b % 4 * 4 + to.upper;
+            uint8_t *word = to.codes + b / 4 * 512 + (4 * to.g + t) * 16 + b % 4 * 4 + to.upper;
             word[0] = (uint8_t)even;
             word[2] = (uint8_t)odd;
         }
@@ -221,7 +219,8 @@ void repack_run(device *d, int type, const uint8_t *source, size_t row_bytes, co
     repack_arguments a = {source, row_bytes, first_row, n_rows, m};
     size_t work = n_rows * (size_t)m.n_padded / (m.tiled ? 256 : 32) + n_rows;
     size_t blocks = (work + 255) / 256;
-    launch(d, m.tiled ? tile_kernel : repack_kernel, dim3((unsigned)(blocks < 1024 ? blocks : 1024)), 256, 0, a);
+    launch(d, m.tiled ? tile_kernel : repack_kernel,
+           dim3((unsigned)(blocks < 1024 ? blocks : 1024)), 256, 0, a);
 }
 
 } // namespace GPU_NAMESPACE

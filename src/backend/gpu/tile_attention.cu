@@ -1,9 +1,9 @@
-/* Attention on the matrix units, over rows whose values are exact as halves (simulated FP8). A query
- * row's 64 heads are the rows of the products: scores S = Q K', then values O = P V. Two launches:
- * the first writes all scores, the second takes the maximum and the sum of each head, and multiplies
- * P = exp(S - maximum) with the rows in their order. A decoding step spreads one row over many
- * blocks, a chunk of a prompt gives each row a block: the sums are the same. Queries and P are split
- * in two halves (activations.h). */
+/* Attention on the matrix units, over rows whose values are exact as halves (simulated FP8). A
+ * query row's 64 heads are the rows of the products: scores S = Q K', then values O = P V. Two
+ * launches: the first writes all scores, the second takes the maximum and the sum of each head, and
+ * multiplies P = exp(S - maximum) with the rows in their order. A decoding step spreads one row
+ * over many blocks, a chunk of a prompt gives each row a block: the sums are the same. Queries and
+ * P are split in two halves (activations.h). */
 #include "backend/gpu/activations.h"
 #include "backend/gpu/visible.h"
 
@@ -81,61 +81,92 @@ DEVICE void store_piece(const row_piece &p, uint8_t *to) {
     ((uint4 *)to)[1] = out[1];
 }
 
+/* Where visible rows are: PLACES at a time, found once. */
+enum { PLACES = 1024 };
+
+DEVICE void find_places(const attention_arguments &t, int row, const visible &s, int begin, int key,
+                        int end, const uint8_t **places) {
+    if (key % PLACES != 0 && key != begin) return;
+    for (int i = key + thread_index(); i < key + PLACES - key % PLACES && i < end;
+         i += block_threads())
+        places[i % PLACES] = visible_row(t, row, s, i);
+    block_barrier();
+}
+
 /* Lanes [first, first + n) of visible rows [key, key + KEYS) to tile[KEYS][n halves + PAD]. Rows
  * that are not there are zeros. */
-DEVICE void load_rows(const attention_arguments &t, int row, const visible &s, int key, int first,
-                      int n, uint8_t *tile) {
+DEVICE void load_rows(const attention_arguments &t, const visible &s, const uint8_t *const *places,
+                      int key, int first, int n, uint8_t *tile) {
     int pieces = n / 16, stride = 2 * n + PAD;
     enum { AT_ONCE = 4 };
-    for (int i0 = thread_index(); i0 < KEYS * pieces; i0 += AT_ONCE * THREADS) {
+    for (int i0 = thread_index(); i0 < KEYS * pieces; i0 += AT_ONCE * block_threads()) {
         row_piece p[AT_ONCE];
         UNROLL
         for (int k = 0; k < AT_ONCE; k++) {
-            int i = i0 + k * THREADS, index = key + i / pieces;
+            int i = i0 + k * block_threads(), index = key + i / pieces;
             bool there = i < KEYS * pieces && index < s.n;
-            load_piece(t.v, there ? visible_row(t, row, s, index) : nullptr, index < s.n_raw,
+            load_piece(t.v, there ? places[index % PLACES] : nullptr, index < s.n_raw,
                        first + i % pieces * 16, p[k]);
         }
         UNROLL
         for (int k = 0; k < AT_ONCE; k++) {
-            int i = i0 + k * THREADS;
+            int i = i0 + k * block_threads();
             if (i < KEYS * pieces) store_piece(p[k], tile + i / pieces * stride + i % pieces * 32);
         }
     }
 }
 
 /* Heads [first, first + n) of the row's query, with unit RMS and rotary embedding, split, to
- * queries[high, low][n][D halves + PAD]; `work`: D floats per warp. */
-DEVICE void load_queries(const attention_arguments &t, int row, int first, int n, uint8_t *queries,
-                         float *work) {
+ * queries[high, low][n][D halves + PAD]. A warp per head, AT_ONCE heads on their way. */
+DEVICE void load_queries(const attention_arguments &t, int row, int first, int n,
+                         uint8_t *queries) {
+    enum { AT_ONCE = 2, QUADS = MAX_HEAD_DIM / 4 / WARP };
     const step_view &v = t.v;
     int dim = v.head_dim, plain = dim - v.rope_dim, stride = 2 * dim + PAD;
-    float *q = work + warp_index() * dim;
     const float *angles =
         v.angles + ((size_t)(t.a.ratio != 0) * (size_t)v.n_rows + (size_t)row) * (size_t)v.rope_dim;
-    for (int h = warp_index(); h < n; h += THREADS / WARP) {
-        bool there = first + h < v.n_heads;
-        const float *from =
-            t.a.q + ((size_t)row * (size_t)v.n_heads + (size_t)(first + h)) * (size_t)dim;
-        float squares = 0.0f;
-        for (int i = lane_index(); i < dim; i += WARP) {
-            float x = there ? from[i] : 0.0f;
-            q[i] = x;
-            squares = fmaf(x, x, squares);
+    for (int h0 = warp_index() * AT_ONCE; h0 < n; h0 += block_threads() / WARP * AT_ONCE) {
+        float4 x[AT_ONCE][QUADS];
+        UNROLL
+        for (int i = 0; i < AT_ONCE; i++) UNROLL
+        for (int j = 0; j < QUADS; j++) {
+            int quad = lane_index() + WARP * j, head = first + h0 + i;
+            x[i][j] = float4{0, 0, 0, 0};
+            if (head < v.n_heads && 4 * quad < dim)
+                x[i][j] =
+                    ((const float4 *)(t.a.q + ((size_t)row * (size_t)v.n_heads + (size_t)head) *
+                                                  (size_t)dim))[quad];
         }
-        float scale = 1.0f / sqrtf(warp_sum(squares) / (float)dim + v.rms_eps);
-        for (int i = lane_index(); i < dim; i += WARP) q[i] *= scale;
-        warp_barrier();
-        for (int i = lane_index(); i < v.rope_dim / 2; i += WARP)
-            rotate_pair(float2{angles[2 * i], angles[2 * i + 1]}, q + plain + 2 * i);
-        warp_barrier();
-        for (int i = lane_index(); i < dim / 2; i += WARP) {
-            split_value a = split(q[2 * i]), b = split(q[2 * i + 1]);
-            uint8_t *to = queries + h * stride + 4 * i;
-            *(uint32_t *)to = a.high | (uint32_t)b.high << 16;
-            *(uint32_t *)(to + n * stride) = a.low | (uint32_t)b.low << 16;
+        UNROLL
+        for (int i = 0; i < AT_ONCE; i++) {
+            float squares = 0.0f;
+            UNROLL
+            for (int j = 0; j < QUADS; j++) {
+                squares = fmaf(x[i][j].x, x[i][j].x, squares);
+                squares = fmaf(x[i][j].y, x[i][j].y, squares);
+                squares = fmaf(x[i][j].z, x[i][j].z, squares);
+                squares = fmaf(x[i][j].w, x[i][j].w, squares);
+            }
+            float scale = 1.0f / sqrtf(warp_sum(squares) / (float)dim + v.rms_eps);
+            UNROLL
+            for (int j = 0; j < QUADS; j++) {
+                int d = 4 * (lane_index() + WARP * j);
+                if (d >= dim) continue;
+                float y[4] = {x[i][j].x * scale, x[i][j].y * scale, x[i][j].z * scale,
+                              x[i][j].w * scale};
+                if (d >= plain) {
+                    const float *angle = angles + d - plain;
+                    rotate_pair(float2{angle[0], angle[1]}, y);
+                    rotate_pair(float2{angle[2], angle[3]}, y + 2);
+                }
+                split_value a = split(y[0]), b = split(y[1]), c = split(y[2]), e = split(y[3]);
+                uint8_t *to = queries + (h0 + i) * stride + 2 * d;
+                *(uint2 *)to =
+                    uint2{a.high | (uint32_t)b.high << 16, c.high | (uint32_t)e.high << 16};
+                *(uint2 *)(to + n * stride) =
+                    uint2{a.low | (uint32_t)b.low << 16, c.low | (uint32_t)e.low << 16};
+            }
         }
-        warp_barrier();
     }
 }
 
@@ -179,7 +210,8 @@ DEVICE void score_octets(const uint8_t *queries, int low_offset, int q_stride, c
 template <int HEAD_TILES>
 KERNEL LAUNCH_BOUNDS(THREADS, 1) scores_kernel(const tile_attention_arguments a) {
     enum { OCTETS = HEAD_TILES == 4 ? 4 : 1, HEADS = 16 * HEAD_TILES };
-    DYNAMIC_SHARED(uint8_t, memory); /* queries, then rows; at first the queries' floats in there */
+    DYNAMIC_SHARED(uint8_t, memory); /* queries, then rows */
+    SHARED const uint8_t *places[PLACES];
     next_launch();
     previous_launch();
     const attention_arguments &t = a.t;
@@ -190,17 +222,17 @@ KERNEL LAUNCH_BOUNDS(THREADS, 1) scores_kernel(const tile_attention_arguments a)
     int end = first + a.tiles_per_block * KEYS < s.n ? first + a.tiles_per_block * KEYS : s.n;
     if (first >= end) return;
     uint8_t *keys = memory + 2 * HEADS * stride;
-    load_queries(t, row, first_head, HEADS, memory, (float *)keys);
+    load_queries(t, row, first_head, HEADS, memory);
     int tile = warp_index() % HEAD_TILES, octet = warp_index() / HEAD_TILES * OCTETS;
     float scale = (float)(1.0 / sqrt((double)dim) / ACTIVATION_SCALE);
     for (int key = first; key < end; key += KEYS) {
         block_barrier();
-        load_rows(t, row, s, key, 0, dim, keys);
+        find_places(t, row, s, first, key, end, places);
+        load_rows(t, s, places, key, 0, dim, keys);
         block_barrier();
         float sum[OCTETS][4];
         UNROLL
-        for (int j = 0; j < OCTETS; j++)
-            sum[j][0] = sum[j][1] = sum[j][2] = sum[j][3] = 0.0f;
+        for (int j = 0; j < OCTETS; j++) sum[j][0] = sum[j][1] = sum[j][2] = sum[j][3] = 0.0f;
         score_octets<OCTETS>(memory + tile * 16 * stride, HEADS * stride, stride,
                              keys + octet * 8 * stride, stride, dim, sum);
         UNROLL
@@ -222,17 +254,30 @@ KERNEL LAUNCH_BOUNDS(THREADS, 1) scores_kernel(const tile_attention_arguments a)
 DEVICE void head_totals(const tile_attention_arguments &a, const visible &s, int first_head, int n,
                         float *tops, float *totals) {
     const attention_arguments &t = a.t;
-    for (int h = warp_index(); h < n; h += THREADS / WARP) {
+    for (int h = warp_index(); h < n; h += block_threads() / WARP) {
         int head = first_head + h < t.v.n_heads ? first_head + h : t.v.n_heads - 1;
         const float *scores =
             t.a.partial +
             ((size_t)block_z() * (size_t)t.v.n_heads + (size_t)head) * (size_t)a.stride;
-        float sink = t.a.sinks[head], top = sink, total = 0.0f;
-        UNROLL_8
-        for (int i = lane_index(); i < s.n; i += WARP) top = fmaxf(top, scores[i]);
+        enum { AT_ONCE = 32 };
+        float sink = t.a.sinks[head], top = sink, total = 0.0f, x[AT_ONCE];
+        for (int i0 = 0; i0 < s.n; i0 += AT_ONCE * WARP) {
+            UNROLL
+            for (int k = 0; k < AT_ONCE; k++) {
+                int i = i0 + k * WARP + lane_index();
+                x[k] = i < s.n ? scores[i] : -INFINITY;
+            }
+            UNROLL
+            for (int k = 0; k < AT_ONCE; k++) top = fmaxf(top, x[k]);
+        }
         top = warp_max(top);
-        UNROLL_8
-        for (int i = lane_index(); i < s.n; i += WARP) total += expf(scores[i] - top);
+        if (s.n > AT_ONCE * WARP) {
+            for (int i = lane_index(); i < s.n; i += WARP) total += expf(scores[i] - top);
+        } else {
+            UNROLL
+            for (int k = 0; k < AT_ONCE; k++)
+                if (k * WARP < s.n) total += expf(x[k] - top);
+        }
         total = warp_sum(total) + expf(sink - top);
         if (lane_index() == 0) {
             tops[h] = top;
@@ -247,7 +292,7 @@ DEVICE void load_weights(const tile_attention_arguments &a, const visible &s, in
     enum { STRIDE = 2 * KEYS + PAD };
     const attention_arguments &t = a.t;
     UNROLL_8
-    for (int i = thread_index(); i < n * KEYS / 2; i += THREADS) {
+    for (int i = thread_index(); i < n * KEYS / 2; i += block_threads()) {
         int h = i / (KEYS / 2), k = i % (KEYS / 2) * 2;
         int head = first_head + h < t.v.n_heads ? first_head + h : t.v.n_heads - 1;
         const float *scores =
@@ -298,10 +343,10 @@ DEVICE void store_output(const attention_arguments &t, int row, int head, int d,
     if (head >= v.n_heads) return;
     float x[2] = {x0 * (1.0f / ACTIVATION_SCALE) / total, x1 * (1.0f / ACTIVATION_SCALE) / total};
     if (d >= plain) {
-        const float *angles = v.angles + ((size_t)(t.a.ratio != 0) * (size_t)v.n_rows +
-                                          (size_t)row) *
-                                             (size_t)v.rope_dim +
-                              (d - plain);
+        const float *angles =
+            v.angles +
+            ((size_t)(t.a.ratio != 0) * (size_t)v.n_rows + (size_t)row) * (size_t)v.rope_dim +
+            (d - plain);
         rotate_pair(float2{angles[0], -angles[1]}, x);
     }
     int column = head * v.head_dim + d;
@@ -312,16 +357,18 @@ DEVICE void store_output(const attention_arguments &t, int row, int head, int d,
     if (t.a.out.split != nullptr) store_split_pair(split_row(t.a.out, row), column, x[0], x[1]);
 }
 
-/* HEAD_TILES x 16 heads, `DIMS` lanes of the row. Warps: tiles of heads, then parts of the lanes. */
-template <int HEAD_TILES, int DIMS>
-KERNEL LAUNCH_BOUNDS(THREADS, 1) values_kernel(const tile_attention_arguments a) {
+/* HEAD_TILES x 16 heads, `DIMS` lanes of the row. Warps: tiles of heads, then parts of the lanes.
+ */
+template <int HEAD_TILES, int DIMS, int VALUE_THREADS>
+KERNEL LAUNCH_BOUNDS(VALUE_THREADS, 1) values_kernel(const tile_attention_arguments a) {
     enum {
         HEADS = 16 * HEAD_TILES,
-        PARTS = THREADS / WARP / HEAD_TILES,
+        PARTS = VALUE_THREADS / WARP / HEAD_TILES,
         OCTETS = DIMS / PARTS / 8,
         STRIDE = 2 * KEYS + PAD
     };
     DYNAMIC_SHARED(uint8_t, memory); /* P, then rows */
+    SHARED const uint8_t *places[PLACES];
     SHARED float tops[HEADS], totals[HEADS];
     next_launch();
     previous_launch();
@@ -338,11 +385,12 @@ KERNEL LAUNCH_BOUNDS(THREADS, 1) values_kernel(const tile_attention_arguments a)
     for (int j = 0; j < OCTETS; j++) sum[j][0] = sum[j][1] = sum[j][2] = sum[j][3] = 0.0f;
     int octets = dims / 8 - part * OCTETS;
     for (int key = 0; key < s.n; key += KEYS) {
+        find_places(t, row, s, 0, key, s.n, places);
         load_weights(a, s, first_head, HEADS, key, tops, memory);
-        load_rows(t, row, s, key, first, dims, rows);
+        load_rows(t, s, places, key, first, dims, rows);
         block_barrier();
-        value_octets<OCTETS>(memory + tile * 16 * STRIDE, HEADS * STRIDE,
-                             rows + part * OCTETS * 16, 2 * dims + PAD, octets, sum);
+        value_octets<OCTETS>(memory + tile * 16 * STRIDE, HEADS * STRIDE, rows + part * OCTETS * 16,
+                             2 * dims + PAD, octets, sum);
         block_barrier();
     }
     UNROLL
@@ -369,29 +417,36 @@ size_t tile_attention_floats(const step_view &v, int most_rows) {
 }
 
 void tile_attention_run(device *d, const step_view &v, const attention &a) {
-    enum { WIDE_HEADS = 64, NARROW_HEADS = 16, NARROW_DIMS = 64, MANY_ROWS = 64 };
+    enum {
+        WIDE_HEADS = 64,
+        NARROW_HEADS = 16,
+        NARROW_DIMS = 64,
+        WIDE_DIMS = MAX_HEAD_DIM,
+        MANY_ROWS = 64
+    };
     tile_attention_arguments t = {{v, a, 0, 0}, score_stride(a.most_rows), 0};
     bool many = v.n_rows > MANY_ROWS;
     int stride = 2 * v.head_dim + PAD, tiles = t.stride / KEYS;
     int heads = many ? WIDE_HEADS : NARROW_HEADS;
     unsigned groups = (unsigned)((v.n_heads + heads - 1) / heads);
-    int dims = many ? MAX_HEAD_DIM : NARROW_DIMS;
+    int dims = many ? (int)WIDE_DIMS : (int)NARROW_DIMS;
     unsigned parts = (unsigned)((v.head_dim + dims - 1) / dims);
     if (dims > v.head_dim) dims = v.head_dim;
     size_t score_bytes = (size_t)(2 * heads + KEYS) * (size_t)stride;
-    size_t value_bytes = (size_t)(2 * heads) * (2 * KEYS + PAD) + (size_t)KEYS * (size_t)(2 * dims + PAD);
+    size_t value_bytes =
+        (size_t)(2 * heads) * (2 * KEYS + PAD) + (size_t)KEYS * (size_t)(2 * dims + PAD);
     t.tiles_per_block = many ? tiles : 1;
     for (t.t.first_row = 0; t.t.first_row < v.n_rows; t.t.first_row += a.row_tile) {
         int left = v.n_rows - t.t.first_row;
         unsigned n = (unsigned)(left < a.row_tile ? left : a.row_tile);
         if (many) {
             launch(d, scores_kernel<4>, dim3(1, groups, n), THREADS, score_bytes, t);
-            launch(d, values_kernel<4, MAX_HEAD_DIM>, dim3(parts, groups, n), THREADS, value_bytes,
-                   t);
+            launch(d, values_kernel<4, WIDE_DIMS, 2 * THREADS>, dim3(parts, groups, n), 2 * THREADS,
+                   value_bytes, t);
         } else {
             launch(d, scores_kernel<1>, dim3((unsigned)tiles, groups, n), THREADS, score_bytes, t);
-            launch(d, values_kernel<1, NARROW_DIMS>, dim3(parts, groups, n), THREADS, value_bytes,
-                   t);
+            launch(d, values_kernel<1, NARROW_DIMS, THREADS>, dim3(parts, groups, n), THREADS,
+                   value_bytes, t);
         }
     }
 }

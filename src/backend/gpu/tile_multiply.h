@@ -21,6 +21,16 @@ DEVICE bool find_rows(const expert_tiles &tiles, int n_rows, const product &p, i
                       int tile_rows, row_tile_of<MOST> &rows) {
     int expert = 0, first = tile * tile_rows;
     int n = n_rows - first < tile_rows ? n_rows - first : tile_rows;
+    if (p.by_expert && n_rows == 1) { /* each pair is a tile */
+        if (thread_index() == 0) {
+            rows.expert = tiles.chosen[tile];
+            rows.n = 1;
+            rows.x_row[0] = tile / p.x_divisor;
+            rows.y_row[0] = tile;
+            rows.weight[0] = tiles.weight[tile];
+        }
+        return true;
+    }
     if (p.by_expert) {
         if (tile >= *tiles.n_tiles) return false;
         expert = tiles.expert[tile];
@@ -59,8 +69,8 @@ DEVICE float gated(float up, float gate, float clamp, float weight) {
     return weight * (gate / (1.0f + expf(-gate)) * up);
 }
 
-/* Output o of a row, when `valid`. The lanes of a warp call it together: each half holds the outputs
- * of one tile and row, whose sum is kept as well. */
+/* Output o of a row, when `valid`. The lanes of a warp call it together: each half holds the
+ * outputs of one tile and row, whose sum is kept as well. */
 DEVICE void store_product(const product &p, int row, int o, float y, bool valid) {
     bool inside = valid && o < p.m.n_out;
     if (p.y.plain != nullptr && inside)

@@ -1,7 +1,7 @@
 /* Products on the matrix units for few rows (decoding): every weight is read once for up to eight
  * activation rows. A warp streams tiles (tiles.h) through a chunk of the columns; the chunks of a
- * tile lie in neighbouring warps and are added in order. wide_products.cu does the same sums for many
- * rows, in the same order: the bits of a row depend on neither. */
+ * tile lie in neighbouring warps and are added in order. wide_products.cu does the same sums for
+ * many rows, in the same order: the bits of a row depend on neither. */
 #include "backend/gpu/tile_multiply.h"
 
 namespace GPU_NAMESPACE {
@@ -18,8 +18,8 @@ struct narrow_arguments {
 
 /* How a product's columns lie in the warps of a block. */
 struct warp_layout {
-    int macros, chunks; /* of all columns */
-    int lanes;          /* chunks beside each other: 1, 2 or 4; units are 8 / lanes */
+    int macros, chunks;    /* of all columns */
+    int lanes;             /* chunks beside each other: 1, 2 or 4; units are 8 / lanes */
     int passes, per_block; /* tiles of a block, with a gate its tiles come beside them */
 };
 
@@ -48,21 +48,20 @@ ANYWHERE int staged_bytes(const warp_layout &l) {
 DEVICE void stage_rows(const product &p, const warp_layout &l, const row_tile &rows, int pass,
                        uint8_t *staged) {
     int stride = staged_bytes(l), first = pass * l.lanes * CHUNK_MACROS;
-    int macros = l.macros - first < l.lanes * CHUNK_MACROS ? l.macros - first
-                                                           : l.lanes * CHUNK_MACROS;
+    int macros =
+        l.macros - first < l.lanes * CHUNK_MACROS ? l.macros - first : l.lanes * CHUNK_MACROS;
     int columns = macros * 4 * MACRO / 16;
     int pieces = columns + (p.m.type == DS4_TYPE_Q2_K ? macros * 64 / 16 : 0);
-    for (int i = thread_index(); i < pieces * rows.n; i += THREADS) {
-        int r = i / pieces, k = i % pieces;
+    for (int r = 0; r < rows.n; r++) {
         const uint8_t *row = split_row(p.x, rows.x_row[r]);
-        const uint8_t *from =
-            k < columns ? row + 4 * p.x.first + first * 4 * MACRO + 16 * k
-                        : row + sums_offset(p.x) + (p.x.first / MACRO + first) * 64 +
-                              16 * (k - columns);
-        uint8_t *to = staged + r * stride +
-                      (k < columns ? 16 * k
-                                   : l.lanes * CHUNK_MACROS * 4 * MACRO + 16 * (k - columns));
-        fetch_16(to, from);
+        const uint8_t *from = row + 4 * p.x.first + first * 4 * MACRO;
+        const uint8_t *sums = row + sums_offset(p.x) + (p.x.first / MACRO + first) * 64;
+        uint8_t *to = staged + r * stride;
+        for (int k = thread_index(); k < columns; k += THREADS)
+            fetch_16(to + 16 * k, from + 16 * k);
+        to += l.lanes * CHUNK_MACROS * 4 * MACRO;
+        for (int k = thread_index(); k < pieces - columns; k += THREADS)
+            fetch_16(to + 16 * k, sums + 16 * k);
     }
     fetch_group();
 }
@@ -71,8 +70,8 @@ DEVICE void stage_rows(const product &p, const warp_layout &l, const row_tile &r
 template <int TYPE> struct stream {
     typedef tile_format<TYPE> F;
     typedef typename F::half_data half_data;
-    enum { DEPTH = TYPE == DS4_TYPE_F16 ? 2 : TYPE == DS4_TYPE_Q8_0 ? 4 : (int)HALVES };
-    half_data data[DEPTH];
+    enum { DEPTH = TYPE == DS4_TYPE_F16 ? 1 : TYPE == DS4_TYPE_Q8_0 ? 2 : 4 };
+    half_data data[DEPTH > 3 ? DEPTH : 4]; /* those beyond DEPTH are never used */
     const uint8_t *codes, *scales;
     int first, n; /* halves */
 
@@ -84,45 +83,116 @@ template <int TYPE> struct stream {
         if (s.n > HALVES) s.n = HALVES;
         UNROLL
         for (int i = 0; i < DEPTH; i++)
-            if (i < s.n) F::template load<0>(s.data[i], s.codes, s.scales, s.first + i);
+            F::template load<0>(s.data[i], s.codes, s.scales, s.first + (i < s.n ? i : i % 2));
+    }
+
+    /* What a block of 32 columns needs: weights as halves, activations. */
+    struct operands {
+        uint32_t a[2][4], high[4], low[4];
+    };
+    DEVICE void take(operands &o, const stream &s, int i, int k, int b, const uint8_t *row,
+                     int step, const uint32_t *table) {
+        const uint8_t *x = row + (4 * i + b) * step;
+        load_tiles(o.high, x);
+        load_tiles(o.low, x + step / 2);
+        F::block(s.data[k], b, k, table, o.a);
+    }
+
+    /* Two sums side by side: the matrix unit takes a while for each step of one. */
+    DEVICE void multiply_two(float *sum0, const operands &x, float *sum1, const operands &y) {
+        UNROLL
+        for (int j = 0; j < 2; j++) {
+            multiply_tile(sum0, x.a[j], x.high[2 * j], x.high[2 * j + 1]);
+            multiply_tile(sum1, y.a[j], y.high[2 * j], y.high[2 * j + 1]);
+            multiply_tile(sum0, x.a[j], x.low[2 * j], x.low[2 * j + 1]);
+            multiply_tile(sum1, y.a[j], y.low[2 * j], y.low[2 * j + 1]);
+        }
+    }
+
+    /* Blocks have factors of their own: two blocks of half i, which is in data[k]. */
+    DEVICE void run_blocks(stream &s, int i, int k, const uint8_t *row, int step,
+                           const uint32_t *table, float *acc) {
+        UNROLL
+        for (int b = 0; b < 4; b += 2) {
+            float part[2][4];
+            operands x, y;
+            take(x, s, i, k, b, row, step, table);
+            take(y, s, i, k, b + 1, row, step, table);
+            clear_4(part[0]);
+            clear_4(part[1]);
+            multiply_two(part[0], x, part[1], y);
+            add_scaled(acc, part[0], F::block_factor(s.data[k], b));
+            add_scaled(acc, part[1], F::block_factor(s.data[k], b + 1));
+            refill(s, i, k, b);
+            refill(s, i, k, b + 1);
+        }
+    }
+
+    DEVICE void refill(stream &s, int i, int k, int b) {
+        if (i + DEPTH < s.n) F::refill(s.data[k], s.codes, s.scales, s.first + i + DEPTH, b);
+    }
+
+    DEVICE void end_macro(const stream &s, int i, int k, const uint8_t *sums, int sums_step,
+                          float *part, float *acc) {
+        add_scaled(acc, part, F::macro_factor(s.data[k]));
+        if (!F::MINIMA) return;
+        uint32_t a[4], x[4];
+        F::minima(s.data[k], a);
+        load_tiles(x, sums + i / 2 * sums_step);
+        clear_4(part);
+        multiply_tile(part, a, x[0], x[1]);
+        multiply_tile(part, a, x[2], x[3]);
+        add_scaled(acc, part, F::minimum_factor(s.data[k]));
+    }
+
+    /* Macros have factors: halves i .. i + 3, in data[0 .. 3], are two macros (or the last one). */
+    DEVICE void run_macros(stream &s, int i, const uint8_t *row, int step, const uint8_t *sums,
+                           int sums_step, const uint32_t *table, float *acc) {
+        float part[2][4];
+        bool two = i + 2 < s.n;
+        clear_4(part[0]);
+        clear_4(part[1]);
+        UNROLL
+        for (int b = 0; b < 8; b++) {
+            operands x, y;
+            take(x, s, i + b / 4, b / 4, b % 4, row, step, table);
+            take(y, s, two ? i + 2 + b / 4 : i + b / 4, 2 + b / 4, b % 4, row, step, table);
+            multiply_two(part[0], x, part[1], y);
+        }
+        end_macro(s, i, 1, sums, sums_step, part[0], acc);
+        if (two) end_macro(s, i + 2, 3, sums, sums_step, part[1], acc);
+        UNROLL
+        for (int k = 0; k < 4; k++) refill(s, i + k, k % DEPTH, 0);
+    }
+
+    DEVICE void run_plain(stream &s, int i, const uint8_t *row, int step, const uint32_t *table,
+                          float *acc) {
+        UNROLL
+        for (int b = 0; b < 4; b++) {
+            operands x;
+            take(x, s, i, 0, b, row, step, table);
+            UNROLL
+            for (int j = 0; j < 2; j++) {
+                multiply_tile(acc, x.a[j], x.high[2 * j], x.high[2 * j + 1]);
+                multiply_tile(acc, x.a[j], x.low[2 * j], x.low[2 * j + 1]);
+            }
+            refill(s, i, 0, b);
+        }
     }
 
     /* `row`: where load_tiles begins for this lane; step: bytes per block of 32 there, or 0. */
     DEVICE void run(stream &s, const uint8_t *row, int step, const uint8_t *sums, int sums_step,
                     const uint32_t *table, float *acc) {
-        float part[4];
-        UNROLL
-        for (int i = 0; i < HALVES; i++) {
-            if (i >= s.n) continue;
-            half_data &d = s.data[i % DEPTH];
-            UNROLL
-            for (int b = 0; b < 4; b++) {
-                uint32_t a[2][4], high[4], low[4];
-                const uint8_t *x = row + (4 * i + b) * step;
-                F::block(d, b, i, table, a);
-                load_tiles(high, x);
-                load_tiles(low, x + step / 2);
-                if (F::BLOCK_FACTOR || (F::MACRO_FACTOR && i % 2 == 0 && b == 0)) clear_4(part);
-                float *sum = F::BLOCK_FACTOR || F::MACRO_FACTOR ? part : acc;
+        for (int i = 0; i < s.n; i += DEPTH) {
+            if (F::MACRO_FACTOR) {
+                run_macros(s, i, row, step, sums, sums_step, table, acc);
+            } else if (F::BLOCK_FACTOR) {
                 UNROLL
-                for (int k = 0; k < 2; k++) {
-                    multiply_tile(sum, a[k], high[2 * k], high[2 * k + 1]);
-                    multiply_tile(sum, a[k], low[2 * k], low[2 * k + 1]);
-                }
-                if (F::BLOCK_FACTOR) add_scaled(acc, part, F::block_factor(d, b));
+                for (int k = 0; k < DEPTH; k++)
+                    if (i + k < s.n) run_blocks(s, i + k, k, row, step, table, acc);
+            } else {
+                run_plain(s, i, row, step, table, acc);
             }
-            if (F::MACRO_FACTOR && i % 2 == 1) add_scaled(acc, part, F::macro_factor(d));
-            if (F::MINIMA && i % 2 == 1) {
-                uint32_t a[4], x[4];
-                F::minima(d, a);
-                load_tiles(x, sums + i / 2 * sums_step);
-                clear_4(part);
-                multiply_tile(part, a, x[0], x[1]);
-                multiply_tile(part, a, x[2], x[3]);
-                add_scaled(acc, part, F::minimum_factor(d));
-            }
-            if (i + DEPTH < HALVES && i + DEPTH < s.n)
-                F::template load<0>(d, s.codes, s.scales, s.first + i + DEPTH);
         }
     }
 };
@@ -188,13 +258,13 @@ template <int TYPE> DEVICE void narrow_format(const narrow_block &b) {
         float acc[4] = {0, 0, 0, 0};
         if (active) {
             const uint8_t *row = b.staged + r * stride;
-            const uint8_t *sums = row + b.l.lanes * CHUNK_MACROS * 4 * MACRO +
-                                  chunk_lane * CHUNK_MACROS * 64 + piece;
+            const uint8_t *sums =
+                row + b.l.lanes * CHUNK_MACROS * 4 * MACRO + chunk_lane * CHUNK_MACROS * 64 + piece;
             stream<TYPE>::run(s, real ? row + chunk_lane * 4 * CHUNK + piece : b.zeros,
                               real ? 128 : 0, real ? sums : b.zeros, real ? 64 : 0, b.table, acc);
         }
-        float *to = b.partial + warp_index() * VALUES + lane_index() % 4 * 2 * TILE +
-                    lane_index() / 4;
+        float *to =
+            b.partial + warp_index() * VALUES + lane_index() % 4 * 2 * TILE + lane_index() / 4;
         to[0] = acc[0];
         to[TILE] = acc[1];
         to[8] = acc[2];
@@ -213,7 +283,9 @@ template <int TYPE> DEVICE void narrow_format(const narrow_block &b) {
     write_values(b, b.partial);
 }
 
-KERNEL LAUNCH_BOUNDS(THREADS, 2) narrow_kernel(const narrow_arguments t) {
+/* ONLY: the format of all of the launch's matrices, or ANY. */
+enum { ANY = -1 };
+template <int ONLY> KERNEL LAUNCH_BOUNDS(THREADS, 2) narrow_kernel(const narrow_arguments t) {
     DYNAMIC_SHARED(uint8_t, staged);
     SHARED row_tile rows;
     SHARED_16 float partial[WARPS * VALUES];
@@ -223,19 +295,20 @@ KERNEL LAUNCH_BOUNDS(THREADS, 2) narrow_kernel(const narrow_arguments t) {
     const product &p = t.list.items[index];
     next_launch();
     if (p.m.type == DS4_TYPE_IQ2_XXS)
-        for (int i = thread_index(); i < IQ2_TABLE; i += THREADS) table[i] = t.iq2_table[i];
+        ((uint4 *)table)[thread_index()] = stream_load((const uint4 *)t.iq2_table + thread_index());
     if (p.by_expert) previous_launch();
     int groups = tile_groups(p), local = block_x() - t.first_block[index];
     int row_tiles = p.by_expert ? 0 : (t.n_rows + ROWS - 1) / ROWS;
     int tile = p.by_expert ? local / groups : local % row_tiles;
     if (!find_rows(t.tiles, t.n_rows, p, tile, ROWS, rows)) return;
-    narrow_block b = {&p, layout_of(p), p.by_expert ? local % groups : local / row_tiles, &rows,
-                      staged, partial, nullptr, table};
+    narrow_block b = {&p,      layout_of(p), p.by_expert ? local % groups : local / row_tiles,
+                      &rows,   staged,       partial,
+                      nullptr, table};
     uint32_t *zeros = (uint32_t *)(staged + t.most_rows * staged_bytes(b.l));
     if (thread_index() < 4) zeros[thread_index()] = 0;
     b.zeros = (const uint8_t *)zeros;
     block_barrier(); /* the rows are known to all */
-    switch (p.m.type) {
+    switch (ONLY == ANY ? p.m.type : ONLY) {
     case DS4_TYPE_Q8_0:
         narrow_format<DS4_TYPE_Q8_0>(b);
         break;
@@ -271,7 +344,16 @@ void narrow_products_run(device *d, const product_list &list, int n_rows, const 
         if (need > bytes) bytes = need;
     }
     t.first_block[list.n] = n_blocks;
-    launch(d, narrow_kernel, dim3((unsigned)n_blocks), THREADS, (size_t)bytes, t);
+    int only = list.items[0].m.type;
+    for (int i = 1; i < list.n; i++)
+        if (list.items[i].m.type != only) only = ANY;
+    dim3 grid((unsigned)n_blocks);
+    if (only == DS4_TYPE_Q8_0)
+        launch(d, narrow_kernel<DS4_TYPE_Q8_0>, grid, THREADS, (size_t)bytes, t);
+    else if (only == DS4_TYPE_IQ2_XXS)
+        launch(d, narrow_kernel<DS4_TYPE_IQ2_XXS>, grid, THREADS, (size_t)bytes, t);
+    else
+        launch(d, narrow_kernel<ANY>, grid, THREADS, (size_t)bytes, t);
 }
 
 } // namespace GPU_NAMESPACE

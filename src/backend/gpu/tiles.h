@@ -1,6 +1,6 @@
-/* Weights for the matrix units. A `tile` is 16 rows; its weights lie in the order in which the lanes
- * of a warp take them, so that each load is one run of 512 bytes (repack.cu makes them, bit by bit
- * the same numbers as in the file).
+/* Weights for the matrix units. A `tile` is 16 rows; its weights lie in the order in which the
+ * lanes of a warp take them, so that each load is one run of 512 bytes (repack.cu makes them, bit
+ * by bit the same numbers as in the file).
  *
  * Lane 4 g + t takes rows g and g + 8, of each 32 columns elements 8 t .. 8 t + 7. Element
  * e = 8 t + 4 s + 2 h + l of 32 stands at column 2 t + 8 h + l of matrix-unit step s. Activations
@@ -29,8 +29,8 @@ namespace GPU_NAMESPACE {
 enum {
     TILE = 16,
     MACRO = 256,
-    HALF = 128,         /* columns whose weights a lane loads at once */
-    CHUNK_MACROS = 4,   /* columns are summed in chunks of so many macros; chunks then in order */
+    HALF = 128,       /* columns whose weights a lane loads at once */
+    CHUNK_MACROS = 4, /* columns are summed in chunks of so many macros; chunks then in order */
     CHUNK = CHUNK_MACROS * MACRO,
     HALVES = CHUNK / HALF,
     IQ2_TABLE = 256 * 4 /* words of the code book as halves */
@@ -56,7 +56,8 @@ template <int SHARED_MEMORY, typename T> DEVICE T load_word(const T *p) {
     return SHARED_MEMORY ? *p : stream_load(p);
 }
 
-/* Per format: what a lane loads of half a macro (`load`, from the bases of its tile), the words of a
+/* Per format: what a lane loads of half a macro (`load`, from the bases of its tile; `refill`: what
+ * block b of 32 needs no more, or, with a MACRO_FACTOR, all), the words of a
  * block of 32 (two steps of four words), and what comes after a block (BLOCK_FACTOR: Q8_0) or a
  * macro (factors of rows g and g + 8). */
 template <int TYPE> struct tile_format;
@@ -67,11 +68,16 @@ template <> struct tile_format<DS4_TYPE_Q8_0> {
         uint4 codes[4];
         uint32_t scales;
     };
-    template <int M> DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half) {
+    template <int M>
+    DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half) {
         const uint4 *from = (const uint4 *)codes + half * 4 * WARP + lane_index();
         UNROLL
         for (int b = 0; b < 4; b++) d.codes[b] = load_word<M>(from + b * WARP);
         d.scales = load_word<M>((const uint32_t *)scales + half * WARP + lane_index());
+    }
+    DEVICE void refill(half_data &d, const uint8_t *codes, const uint8_t *scales, int half, int b) {
+        d.codes[b] = stream_load((const uint4 *)codes + (half * 4 + b) * WARP + lane_index());
+        if (b == 3) d.scales = stream_load((const uint32_t *)scales + half * WARP + lane_index());
     }
     DEVICE void block(const half_data &d, int b, int, const uint32_t *, uint32_t (*a)[4]) {
         const uint4 &c = d.codes[b];
@@ -98,10 +104,16 @@ template <> struct tile_format<DS4_TYPE_F16> {
     struct half_data {
         uint4 codes[8];
     };
-    template <int M> DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *, int half) {
+    template <int M>
+    DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *, int half) {
         const uint4 *from = (const uint4 *)codes + half * 8 * WARP + lane_index();
         UNROLL
         for (int b = 0; b < 8; b++) d.codes[b] = load_word<M>(from + b * WARP);
+    }
+    DEVICE void refill(half_data &d, const uint8_t *codes, const uint8_t *, int half, int b) {
+        const uint4 *from = (const uint4 *)codes + (half * 8 + 2 * b) * WARP + lane_index();
+        d.codes[2 * b] = stream_load(from);
+        d.codes[2 * b + 1] = stream_load(from + WARP);
     }
     DEVICE void block(const half_data &d, int b, int, const uint32_t *, uint32_t (*a)[4]) {
         const uint4 &low = d.codes[2 * b], &high = d.codes[2 * b + 1];
@@ -126,12 +138,16 @@ template <> struct tile_format<DS4_TYPE_IQ2_XXS> {
         uint4 codes;
         uint32_t scales[2], factors; /* shifted so that the half's blocks come first */
     };
-    template <int M> DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half) {
+    template <int M>
+    DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half) {
         const uint32_t *s = (const uint32_t *)scales + half / 2 * 24 + lane_index() / 4;
         d.codes = load_word<M>((const uint4 *)codes + half * WARP + lane_index());
         d.scales[0] = load_word<M>(s);
         d.scales[1] = load_word<M>(s + 8);
         d.factors = load_word<M>(s + 16);
+    }
+    DEVICE void refill(half_data &d, const uint8_t *codes, const uint8_t *scales, int half, int) {
+        load<0>(d, codes, scales, half);
     }
     /* Eight weights of a code book row, with signs, times 2 s + 1. */
     DEVICE void group(const uint32_t *table, uint32_t row, uint32_t signs, uint32_t scale,
@@ -168,12 +184,16 @@ template <> struct tile_format<DS4_TYPE_Q2_K> {
         uint2 scales, factors;
         uint32_t least;
     };
-    template <int M> DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half) {
+    template <int M>
+    DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half) {
         const uint8_t *s = scales + half / 2 * SCALE_BYTES;
         d.codes = load_word<M>((const uint4 *)codes + half * WARP + lane_index());
         d.scales = load_word<M>((const uint2 *)s + lane_index() / 2);
         d.least = load_word<M>((const uint32_t *)(s + 128) + lane_index());
         d.factors = load_word<M>((const uint2 *)(s + 256) + lane_index() / 4);
+    }
+    DEVICE void refill(half_data &d, const uint8_t *codes, const uint8_t *scales, int half, int) {
+        load<0>(d, codes, scales, half);
     }
     /* Eight weights: scale x code, by (1024 + code) x scale - 1024 x scale. */
     DEVICE void group(uint32_t codes, uint32_t scale, uint32_t *to0, uint32_t *to2, uint32_t *to4,
@@ -199,7 +219,8 @@ template <> struct tile_format<DS4_TYPE_Q2_K> {
         return float2{-half_bits_to_float((uint16_t)(d.factors.x >> 16)),
                       -half_bits_to_float((uint16_t)(d.factors.y >> 16))};
     }
-    /* One step: the minima of the macro's 16 groups; group 4 t + 2 h + l at column 2 t + 8 h + l. */
+    /* One step: the minima of the macro's 16 groups; group 4 t + 2 h + l at column 2 t + 8 h + l.
+     */
     DEVICE void minima(const half_data &d, uint32_t *a) {
         uint32_t low = d.least & 0xffffu, high = d.least >> 16;
         a[0] = pair_of(low);

@@ -39,8 +39,7 @@ DEVICE const uint8_t *visible_row(const attention_arguments &t, int row, const v
     if (index < s.n_raw) {
         const float *raw =
             position >= item.position
-                ? t.a.kv +
-                      (size_t)(item.first_row + position - item.position) * (size_t)v.head_dim
+                ? t.a.kv + (size_t)(item.first_row + position - item.position) * (size_t)v.head_dim
                 : state.raw + (size_t)(position % v.raw_slots) * (size_t)v.head_dim;
         return (const uint8_t *)raw;
     }

@@ -156,8 +156,8 @@ static void place_layer(placer *p, const ds4_hparams *hp, uint32_t layer,
     uint32_t ratio = hp->ratio[layer];
     bool output = hp->n_heads * hp->head_dim / hp->o_groups % 32 == 0 && hp->o_lora % 32 == 0 &&
                   from->output_a.type != DS4_TYPE_Q2_K && from->output_b.type != DS4_TYPE_Q2_K;
-    bool experts = is_tiled_type((int)from->up_experts.type) &&
-                   is_tiled_type((int)from->down_experts.type);
+    bool experts =
+        is_tiled_type((int)from->up_experts.type) && is_tiled_type((int)from->down_experts.type);
     *to = layer_weights{};
     to->hc_attn = place_mixer(p, &from->hc_attn, 3);
     to->hc_ffn = place_mixer(p, &from->hc_ffn, 3);

@@ -34,7 +34,7 @@ struct weights {
     mixer output_hc;
     float *output_norm;
     code_books books;
-    bool plain, split; /* in what form activations are read: by matrices that are (not) tiled */
+    bool plain, split;     /* in what form activations are read: by matrices that are (not) tiled */
     layer_weights *layers; /* [L], host memory */
 };
 

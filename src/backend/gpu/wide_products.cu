@@ -11,10 +11,10 @@ enum {
     BLOCK_TILES = 8,
     ROWS = WIDE_ROWS,
     STAGES = 2,
-    WARP_TILES = 2,                 /* a warp: two tiles ... */
-    WARP_ROWS = ROWS / 2,           /* ... and half of the rows */
+    WARP_TILES = 2,       /* a warp: two tiles ... */
+    WARP_ROWS = ROWS / 2, /* ... and half of the rows */
     OCTETS = WARP_ROWS / 8,
-    X_BYTES = ROWS * HALF * 4,      /* [2 of 64 columns][high, low][row][128 bytes, swizzled] */
+    X_BYTES = ROWS * HALF * 4, /* [2 of 64 columns][high, low][row][128 bytes, swizzled] */
     SUM_STRIDE = 80,
     SUM_BYTES = ROWS * SUM_STRIDE,
     SCALE_SPACE = 320
