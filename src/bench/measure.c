@@ -129,11 +129,24 @@ static ds4_status evaluate(bench_run *run, const int32_t *tokens, uint32_t n, ds
 
 /* The likeliest token but the end of the text, so that the run has its length. */
 static int32_t pick_greedy(const bench_run *run) {
-    int32_t best = -1;
-    for (uint32_t id = 0; id < run->n_vocab; id++)
-        if ((int32_t)id != run->eos && (best < 0 || run->logits[id] > run->logits[best]))
-            best = (int32_t)id;
-    return best;
+    enum { LANES = 16 }; /* a maximum that compilers do many lanes of at once */
+    float most[LANES], top = -INFINITY, *eos = NULL, kept = 0;
+    if (run->eos >= 0 && (uint32_t)run->eos < run->n_vocab) {
+        eos = &run->logits[run->eos];
+        kept = *eos;
+        *eos = -INFINITY;
+    }
+    for (int k = 0; k < LANES; k++) most[k] = -INFINITY;
+    uint32_t id = 0;
+    for (; id + LANES <= run->n_vocab; id += LANES)
+        for (int k = 0; k < LANES; k++)
+            most[k] =
+                run->logits[id + (uint32_t)k] > most[k] ? run->logits[id + (uint32_t)k] : most[k];
+    for (int k = 0; k < LANES; k++) top = most[k] > top ? most[k] : top;
+    for (; id < run->n_vocab; id++) top = run->logits[id] > top ? run->logits[id] : top;
+    for (id = 0; id + 1 < run->n_vocab && !(run->logits[id] >= top);) id++;
+    if (eos != NULL) *eos = kept;
+    return (int32_t)id;
 }
 
 /* Back to the snapshot, or to nothing. */

@@ -67,8 +67,9 @@ static void exact_rows(void **state) {
     bool on_gpu = backend == DS4_BACKEND_CUDA;
     /* 130 rows: past the first row of ratio 128, and far past the indexer's top 8. */
     uint32_t n_emulated = SLOW ? 36 : 130;
-    compare(*state, DS4_KV_SIM_NONE, on_gpu ? 420 : n_emulated, 16, 2e-3, 0.995);
-    compare(*state, DS4_KV_SIM_NONE, on_gpu ? 40 : 5, 1, 2e-3, 1.0);
+    if (on_gpu) compare(*state, DS4_KV_SIM_NONE, 420, 16, 2e-3, 0.995);
+    compare(*state, DS4_KV_SIM_NONE, on_gpu ? 420 : n_emulated, 130, 2e-3, 0.995);
+    compare(*state, DS4_KV_SIM_NONE, on_gpu ? 40 : 2, 1, 2e-3, 1.0);
 }
 
 static void rounded_rows(void **state) {
@@ -80,7 +81,7 @@ static void rounded_rows(void **state) {
 static void fp8_rows(void **state) {
     const fixture *f = *state;
     enum { ROWS = 8 };
-    uint32_t n_sequences = backend == DS4_BACKEND_CUDA ? 40 : SLOW ? 2 : 3, n_close = 0, n_top = 0;
+    uint32_t n_sequences = backend == DS4_BACKEND_CUDA ? 40 : SLOW ? 1 : 3, n_close = 0, n_top = 0;
     ds4_engine_options options = {.max_context = 16, .max_batch_tokens = 16};
     ds4_engine *cpu = make_engine(f->model, options);
     options.backend = backend;
@@ -186,7 +187,8 @@ static void same_bits(void **state) {
 static void many_rows(void **state) {
     const fixture *f = *state;
     bool on_gpu = backend == DS4_BACKEND_CUDA;
-    uint32_t n = on_gpu ? 300 : 66, few = on_gpu ? 10 : 33;
+    uint32_t n = on_gpu ? 300 : SLOW ? 0 : 65, few = on_gpu ? 10 : 60;
+    if (n == 0) skip(); /* minutes under the address sanitizer; exact_rows has run the kernels */
     ds4_engine_options options = {
         .kv_sim = DS4_KV_SIM_FULL, .max_context = 512, .max_batch_tokens = 512, .backend = backend};
     ds4_engine *engine = make_engine(f->model, options);

@@ -23,7 +23,6 @@ namespace GPU_NAMESPACE {
 
 enum {
     MAX_GRAPHS = 16,
-    MAX_GRAPH_ROWS = 64,
     MAX_DIRECTIONS = 4,
     ROW_ALIGNMENT = 16,
     LEAST_REACH = 2048,
@@ -46,8 +45,10 @@ struct direction_entry {
 /* What a step is, on the host: the mirror of the first buffers. */
 struct step_mirror {
     int *item_of_row, *position, *token, *wanted;
+    small_step *small;
     item_info *items;
     layer_state *states;
+    bool states_changed; /* since they were sent */
     steer_row *steer;
     float *logits;
 };
@@ -103,7 +104,7 @@ static ds4_row_codec make_codec(const ds4_model *model, const ds4_engine_options
 
 static uint64_t mirror_bytes(const ds4_hparams *hp, const sizes &s) {
     uint64_t n = (uint64_t)s.max_rows, items = (uint64_t)s.max_items;
-    return n * 4 * sizeof(int) + items * sizeof(item_info) +
+    return n * 4 * sizeof(int) + sizeof(small_step) + items * sizeof(item_info) +
            items * hp->n_layers * sizeof(layer_state) + 2 * n * hp->n_layers * sizeof(steer_row) +
            (uint64_t)s.logit_rows * hp->n_vocab * sizeof(float);
 }
@@ -146,6 +147,7 @@ static ds4_status copy_rows(void *context, ds4_copy_way way, void *to, size_t to
 
 static void free_mirror(device *d, step_mirror *m) {
     device_release_host(d, m->item_of_row);
+    device_release_host(d, m->small);
     device_release_host(d, m->items);
     device_release_host(d, m->states);
     device_release_host(d, m->steer);
@@ -159,15 +161,18 @@ static ds4_status create_mirror(gpu_backend *g, ds4_error *error) {
     size_t n = (size_t)s.max_rows, items = (size_t)s.max_items;
     step_mirror *m = &g->mirror;
     m->item_of_row = (int *)device_allocate_host(g->d, 4 * n * sizeof(int));
+    m->small = (small_step *)device_allocate_host(g->d, sizeof *m->small);
     m->items = (item_info *)device_allocate_host(g->d, items * sizeof(item_info));
     m->states =
         (layer_state *)device_allocate_host(g->d, items * hp->n_layers * sizeof(layer_state));
     m->steer = (steer_row *)device_allocate_host(g->d, 2 * n * hp->n_layers * sizeof(steer_row));
     m->logits =
         (float *)device_allocate_host(g->d, (size_t)s.logit_rows * hp->n_vocab * sizeof(float));
-    if (m->item_of_row == nullptr || m->items == nullptr || m->states == nullptr ||
-        m->steer == nullptr || m->logits == nullptr)
+    if (m->item_of_row == nullptr || m->small == nullptr || m->items == nullptr ||
+        m->states == nullptr || m->steer == nullptr || m->logits == nullptr)
         return ds4_fail_memory(error, (size_t)mirror_bytes(hp, s), "a step on the host");
+    memset((void *)m->states, 0xFF, items * hp->n_layers * sizeof(layer_state)); /* no session's */
+    memset(m->small, 0, sizeof *m->small);
     m->position = m->item_of_row + n;
     m->token = m->position + n;
     m->wanted = m->token + n;
@@ -224,14 +229,14 @@ static ds4_status check_step(const gpu_backend *g, const ds4_step *step, ds4_err
     return DS4_OK;
 }
 
-static void copy_state(const ds4_layer_kv *kv, layer_state *state) {
-    state->raw = kv->raw;
-    state->value = kv->attention.value;
-    state->gate = kv->attention.gate;
-    state->rows = kv->attention.rows;
-    state->index_value = kv->indexer.value;
-    state->index_gate = kv->indexer.gate;
-    state->index_rows = kv->indexer.rows;
+/* True: it was another. */
+static bool copy_state(const ds4_layer_kv *kv, layer_state *state) {
+    layer_state now = {
+        kv->raw,           kv->attention.value, kv->attention.gate, kv->attention.rows,
+        kv->indexer.value, kv->indexer.gate,    kv->indexer.rows};
+    if (memcmp(state, &now, sizeof now) == 0) return false;
+    *state = now;
+    return true;
 }
 
 /* Room for more than is needed, in powers of two, so that few shapes (and graphs) suffice. */
@@ -254,7 +259,9 @@ static step_shape describe(gpu_backend *g, const ds4_step *step, const ds4_logit
         const ds4_step_item *item = &step->items[i];
         m->items[i] = item_info{(int)item->position, (int)item->n, (int)item->first_row};
         for (uint32_t l = 0; l < g->f.hp->n_layers; l++)
-            copy_state(&item->kv->layers[l], &m->states[(size_t)l * (size_t)g->f.s.max_items + i]);
+            if (copy_state(&item->kv->layers[l],
+                           &m->states[(size_t)l * (size_t)g->f.s.max_items + i]))
+                m->states_changed = true;
         if (item->n > DS4_JOURNAL_TOKENS) shape.short_items = 0;
         if ((int)(item->position + item->n) > longest) longest = (int)(item->position + item->n);
     }
@@ -329,18 +336,41 @@ static ds4_status describe_steering(gpu_backend *g, const ds4_step *step, step_s
     return DS4_OK;
 }
 
+static void send_states(gpu_backend *g, int n_items) {
+    size_t items = (size_t)g->f.s.max_items;
+    if (!g->mirror.states_changed) return;
+    device_copy_rows(g->d, g->f.b.states, items * sizeof(layer_state), g->mirror.states,
+                     items * sizeof(layer_state), (size_t)n_items * sizeof(layer_state),
+                     g->f.hp->n_layers);
+    g->mirror.states_changed = false;
+}
+
+/* A copy takes longer than the kernels that wait for it: a step of few rows comes in one. */
+static void send_small(gpu_backend *g, const step_shape &shape) {
+    const step_mirror &m = g->mirror;
+    size_t n = (size_t)shape.n_rows * sizeof(int);
+    memcpy(m.small->item_of_row, m.item_of_row, n);
+    memcpy(m.small->position, m.position, n);
+    memcpy(m.small->token, m.token, n);
+    memcpy(m.small->wanted, m.wanted, (size_t)shape.n_wanted * sizeof(int));
+    memcpy(m.small->items, m.items, (size_t)shape.n_items * sizeof(item_info));
+    device_copy_in(g->d, g->f.b.small, m.small, sizeof *m.small);
+}
+
 static void send_step(gpu_backend *g, const step_shape &shape) {
     const step_mirror &m = g->mirror;
     const buffers &b = g->f.b;
-    size_t n = (size_t)shape.n_rows, items = (size_t)g->f.s.max_items, layers = g->f.hp->n_layers;
-    device_copy_in(g->d, b.item_of_row, m.item_of_row, n * sizeof(int));
-    device_copy_in(g->d, b.position, m.position, n * sizeof(int));
-    device_copy_in(g->d, b.token, m.token, n * sizeof(int));
-    device_copy_in(g->d, b.wanted, m.wanted, (size_t)shape.n_wanted * sizeof(int));
-    device_copy_in(g->d, b.items, m.items, (size_t)shape.n_items * sizeof(item_info));
-    device_copy_rows(g->d, b.states, items * sizeof(layer_state), m.states,
-                     items * sizeof(layer_state), (size_t)shape.n_items * sizeof(layer_state),
-                     layers);
+    size_t n = (size_t)shape.n_rows, layers = g->f.hp->n_layers;
+    send_states(g, shape.n_items);
+    if (shape.n_rows <= SMALL_ROWS) {
+        send_small(g, shape);
+    } else {
+        device_copy_in(g->d, b.item_of_row, m.item_of_row, n * sizeof(int));
+        device_copy_in(g->d, b.position, m.position, n * sizeof(int));
+        device_copy_in(g->d, b.token, m.token, n * sizeof(int));
+        device_copy_in(g->d, b.wanted, m.wanted, (size_t)shape.n_wanted * sizeof(int));
+        device_copy_in(g->d, b.items, m.items, (size_t)shape.n_items * sizeof(item_info));
+    }
     if (shape.steered) device_copy_in(g->d, b.steer, m.steer, 2 * layers * n * sizeof(steer_row));
 }
 
@@ -386,7 +416,7 @@ static ds4_status run(ds4_backend *base, const ds4_step *step, const ds4_logit_r
     status = describe_steering(g, step, &shape, error);
     if (status != DS4_OK) return status;
     send_step(g, shape);
-    if (shape.n_rows <= MAX_GRAPH_ROWS)
+    if (shape.n_rows <= SMALL_ROWS)
         run_recorded(g, shape);
     else
         run_all(g, shape);

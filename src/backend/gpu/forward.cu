@@ -96,6 +96,7 @@ static void carve_all(carver *c, const ds4_hparams *hp, const sizes &s, buffers 
     carve(c, &b->items, (size_t)s.max_items);
     carve(c, &b->states, (size_t)s.max_items * hp->n_layers);
     carve(c, &b->wanted, n);
+    carve(c, &b->small, 1);
     carve(c, &b->steer, 2 * n * hp->n_layers);
     carve(c, &b->angles, 2 * n * rope);
     carve(c, &b->streams, n * hp->n_streams * embd);
@@ -505,6 +506,14 @@ void forward_run(forward *f, const step_shape &shape) {
     p.v = f->view;
     p.v.n_rows = shape.n_rows;
     p.v.n_items = shape.n_items;
+    const int *wanted = f->b.wanted;
+    if (shape.n_rows <= SMALL_ROWS) {
+        p.v.item_of_row = f->b.small->item_of_row;
+        p.v.position = f->b.small->position;
+        p.v.token = f->b.small->token;
+        p.v.items = f->b.small->items;
+        wanted = f->b.small->wanted;
+    }
     embed_run(f->d, p.v, f->w->token_embedding, f->w->books.digits, f->b.streams);
     angles_run(f->d, p.v, f->b.angles);
     for (p.layer = 0; p.layer < f->hp->n_layers; p.layer++) {
@@ -515,7 +524,7 @@ void forward_run(forward *f, const step_shape &shape) {
     if (shape.n_wanted == 0) return;
     hyper_mix_run(f->d, p.v, f->b.streams, f->b.mix, p.y, f->w->output_hc, f->b.partial);
     hyper_finish_run(f->d, p.v, f->b.streams, f->b.partial, f->w->output_hc, f->w->output_norm,
-                     f->b.mix, f->b.x, shape.n_wanted, f->b.wanted, 1);
+                     f->b.mix, f->b.x, shape.n_wanted, wanted, 1);
 }
 
 void forward_logits(forward *f, const step_shape &shape, int first, int n) {

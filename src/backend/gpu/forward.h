@@ -7,14 +7,22 @@
 
 namespace GPU_NAMESPACE {
 
+/* Steps of up to so many rows are replayed from graphs. */
+enum { SMALL_ROWS = 64 };
+struct small_step {
+    int item_of_row[SMALL_ROWS], position[SMALL_ROWS], token[SMALL_ROWS], wanted[SMALL_ROWS];
+    item_info items[SMALL_ROWS];
+};
+
 /* Buffers on the device; [rows] means max_rows. */
 struct buffers {
     /* what a step is, copied in before it runs */
     int *item_of_row, *position, *token;
     item_info *items;
     layer_state *states;
-    int *wanted;      /* rows whose logits are wanted */
-    steer_row *steer; /* [2][L][rows] */
+    int *wanted;       /* rows whose logits are wanted */
+    small_step *small; /* the same of steps of few rows, which one copy brings */
+    steer_row *steer;  /* [2][L][rows] */
     /* activations */
     float *angles, *streams, *mix, *partial, *y, *q_lora, *q, *kv;
     activation x, q_low, heads, low, mid, mid_shared;
