@@ -54,7 +54,6 @@ void device_note(device *d, cudaError_t problem, const char *what);
 /* The code for sm_90a is what runs: launches may begin while the one before ends (dialect.h), and
  * hopper_products.cu works. */
 bool device_is_hopper(device *d);
-bool device_overlaps(device *d);
 
 template <typename... P, typename... A>
 void launch(device *d, void (*kernel)(P...), dim3 grid, int threads, size_t shared_bytes,
@@ -75,7 +74,7 @@ void launch(device *d, void (*kernel)(P...), dim3 grid, int threads, size_t shar
     how.dynamicSmemBytes = shared_bytes;
     how.stream = device_stream(d);
     how.attrs = &overlap;
-    how.numAttrs = device_overlaps(d) ? 1 : 0;
+    how.numAttrs = device_is_hopper(d) ? 1 : 0;
     device_note(d, cudaLaunchKernelEx(&how, kernel, arguments...), "a launch");
 }
 

@@ -9,7 +9,7 @@ struct device {
     cudaStream_t stream;
     cudaEvent_t mark[2];
     int n_processors;
-    bool is_hopper, overlaps;
+    bool is_hopper;
     cudaError_t problem; /* the first since device_finish */
     const char *what;
 };
@@ -59,7 +59,6 @@ ds4_status device_create(device **result, ds4_error *error) {
                 "a question");
     cudaFuncAttributes code;
     device_note(d, cudaFuncGetAttributes(&code, probe_kernel), "a question");
-    d->overlaps = getenv("DS4_NO_OVERLAP") == nullptr;
     d->is_hopper = code.binaryVersion == 90 && code.ptxVersion == 90;
     ds4_status status = device_finish(d, error);
     if (status != DS4_OK)
@@ -79,10 +78,6 @@ void device_destroy(device *d) {
 
 bool device_is_hopper(device *d) {
     return d->is_hopper;
-}
-
-bool device_overlaps(device *d) {
-    return d->is_hopper && d->overlaps;
 }
 
 int device_processors(device *d) {
