@@ -152,7 +152,7 @@ static void same_bits(void **state) {
 
     uint32_t cuts[] = {0, 1, 3, 19, 20, 34, 36, 37};
     for (size_t i = 0; i + 1 < sizeof cuts / sizeof cuts[0]; i++) {
-        ds4_batch_item items[2] = {item_of(f, b, 5 * (uint32_t)i, 5 * (uint32_t)i + 5, other),
+        ds4_batch_item items[2] = {item_of(f, b, 2 * (uint32_t)i, 2 * (uint32_t)i + 2, other),
                                    item_of(f, a, cuts[i], cuts[i + 1], last)};
         CHECK_OK(ds4_engine_forward(engine, items, 2, error));
     }
