@@ -54,10 +54,10 @@ static void full_first_rows(void **state) {
 
 /* The golden engine forms RoPE angles by repeated float32 products. With the same angles codes
  * hardly flip, and what is left of the difference is its effect; with exact angles top-1 agreement
- * is 88 % (docs/numerics.md). */
+ * is 91 % (docs/numerics.md). */
 static void full_with_float32_angles(void **state) {
     (void)state;
-    compare(DS4_KV_SIM_FULL, DS4_ROPE_ANGLES_FLOAT32, TINY "logits_full.f32", 32, 1e-3, 399);
+    compare(DS4_KV_SIM_FULL, DS4_ROPE_ANGLES_FLOAT32, TINY "logits_full.f32", 32, 1e-3, 240);
     compare(DS4_KV_SIM_NONE, DS4_ROPE_ANGLES_FLOAT32, TINY "logits_exact.f32", 210, 1e-4, 210);
 }
 
