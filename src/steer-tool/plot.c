@@ -134,8 +134,9 @@ static void draw_legend(const picture *p, double top, int per_row) {
     const double dash[] = {6, 4};
     for (size_t i = 0; i < p->n_lines; i++) {
         const line *l = &p->lines[i];
-        double x = LEFT + (double)(i % (size_t)per_row) * LEGEND_COLUMN;
-        double y = top + (double)(i / (size_t)per_row) * LEGEND_ROW;
+        size_t column = i % (size_t)per_row, row = i / (size_t)per_row;
+        double x = LEFT + (double)column * LEGEND_COLUMN;
+        double y = top + (double)row * LEGEND_ROW;
         char label[64];
         cairo_set_source_rgb(c, l->colour[0], l->colour[1], l->colour[2]);
         cairo_set_line_width(c, l->effect ? 2.6 : 1.2);
