@@ -93,7 +93,8 @@ ds4_status ds4_session_restore_block(ds4_session *session, uint32_t first, const
     memcpy(session->dials + first, dials, n * sizeof *dials);
     status = ds4_session_check_tokens(session, first, n, error);
     if (status != DS4_OK) return status;
-    ds4_cursor c = {.at = (uint8_t *)bytes, .end = (uint8_t *)bytes + n_bytes};
+    ds4_cursor c = {
+        .at = (uint8_t *)bytes, .end = bytes + n_bytes, .codec = &session->engine->backend->codec};
     return ds4_kv_visit_rows(&session->kv, first, first + n, ds4_cursor_read_rows, &c, error);
 }
 
@@ -144,7 +145,8 @@ ds4_status ds4_session_save_tip(const ds4_session *session, uint32_t n_tokens, u
 ds4_status ds4_session_restore_tip(ds4_session *session, uint32_t n_tokens, const uint8_t *bytes,
                                    size_t n_bytes, ds4_error *error) {
     uint32_t first = tail_first(session, n_tokens);
-    ds4_cursor c = {.at = (uint8_t *)bytes, .end = (uint8_t *)bytes + n_bytes};
+    ds4_cursor c = {
+        .at = (uint8_t *)bytes, .end = bytes + n_bytes, .codec = &session->engine->backend->codec};
     if (n_tokens == 0 || n_tokens > session->n_context)
         return ds4_fail(error, DS4_CONTEXT_FULL, "a tip of %u tokens in a session with room for %u",
                         n_tokens, session->n_context);

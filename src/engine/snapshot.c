@@ -69,7 +69,8 @@ static ds4_status check_header(const ds4_session *session, const snapshot_header
 ds4_status ds4_session_restore(ds4_session *session, const uint8_t *bytes, size_t n_bytes,
                                ds4_error *error) {
     snapshot_header header;
-    ds4_cursor c = {.at = (uint8_t *)bytes, .end = (uint8_t *)bytes + n_bytes};
+    ds4_cursor c = {
+        .at = (uint8_t *)bytes, .end = bytes + n_bytes, .codec = &session->engine->backend->codec};
     uint32_t window = session->engine->model->hparams.window;
     ds4_session_reset(session);
     ds4_status status = ds4_cursor_read(&c, &header, sizeof header, error);

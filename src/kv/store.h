@@ -54,7 +54,8 @@ ds4_kv_load *ds4_kv_store_load(ds4_kv_store *store, const int32_t *tokens, uint3
 bool ds4_kv_load_is_ready(const ds4_kv_load *load);
 /* Tokens that were found; 0: nothing. Only when ready. */
 uint32_t ds4_kv_load_length(const ds4_kv_load *load);
-/* Puts them into a session, which is empty after a failure. Only when ready. */
+/* Puts them into a session, which is empty after a failure. Only when ready. FORMAT: what the file
+ * holds cannot be what was saved, whatever its checksum says; it has been moved aside. */
 ds4_status ds4_kv_load_restore(ds4_kv_load *load, ds4_session *session, ds4_error *error);
 /* Also while it is not ready: then the answer is thrown away when it comes. */
 void ds4_kv_load_free(ds4_kv_load *load);

@@ -38,6 +38,7 @@ struct ds4_kv_load {
     uint32_t n_found, n_blocks;
     uint8_t **files; /* [n_blocks + 1] whole files, the tip last */
     size_t *n_bytes;
+    ds4_kv_file *names; /* likewise */
     int32_t tokens[];
 };
 

@@ -9,6 +9,7 @@ static void release(ds4_kv_load *load) {
     for (uint32_t i = 0; load->files != NULL && i <= load->n_blocks; i++) free(load->files[i]);
     free(load->files);
     free(load->n_bytes);
+    free(load->names);
     free(load);
 }
 
@@ -56,10 +57,10 @@ void ds4_kv_load_free(ds4_kv_load *load) {
 }
 
 ds4_status ds4_kv_load_restore(ds4_kv_load *load, ds4_session *session, ds4_error *error) {
-    uint32_t n_block = load->store->block_tokens;
+    uint32_t n_block = load->store->block_tokens, i = 0;
     ds4_status status = DS4_OK;
     ds4_session_reset(session);
-    for (uint32_t i = 0; i < load->n_blocks && status == DS4_OK; i++) {
+    for (; i < load->n_blocks && status == DS4_OK; i++) {
         ds4_kv_block block;
         status =
             ds4_kv_block_view(load->files[i] + DS4_KV_HEADER_BYTES,
@@ -72,12 +73,16 @@ ds4_status ds4_kv_load_restore(ds4_kv_load *load, ds4_session *session, ds4_erro
         status = ds4_session_restore_tip(
             session, load->n_found, load->files[load->n_blocks] + DS4_KV_HEADER_BYTES,
             load->n_bytes[load->n_blocks] - DS4_KV_HEADER_BYTES, error);
+    else
+        i--; /* the block that failed */
     /* The tip brings its own tokens: they must be those that were asked for. */
-    for (uint32_t i = 0; i < load->n_found && status == DS4_OK; i++)
-        if (ds4_session_tokens(session)[i] != load->tokens[i] ||
-            ds4_session_dials(session)[i] != load->dial)
+    for (uint32_t t = 0; t < load->n_found && status == DS4_OK; t++)
+        if (ds4_session_tokens(session)[t] != load->tokens[t] ||
+            ds4_session_dials(session)[t] != load->dial)
             status = ds4_fail(error, DS4_FORMAT, "the saved tokens are not those of the prompt");
     if (status != DS4_OK) ds4_session_reset(session);
+    if (status == DS4_FORMAT)
+        ds4_kv_store_reject(load->store, &load->names[i], error == NULL ? "" : error->message);
     return status;
 }
 
@@ -186,16 +191,17 @@ static void count_hit(ds4_kv_store *store, const ds4_kv_load *load, const ds4_kv
 }
 
 void ds4_kv_store_run_load(ds4_kv_store *store, ds4_kv_load *load) {
-    ds4_kv_file *files = NULL;
     bool found = false;
     if (!atomic_load(&load->abandoned)) ds4_kv_store_scan(store);
-    while (!found && !atomic_load(&load->abandoned) && choose_files(store, load, &files)) {
-        found = read_files(store, load, files);
-        if (found) count_hit(store, load, &files[load->n_blocks]);
-        free(files);
-        files = NULL;
+    while (!found && !atomic_load(&load->abandoned) && choose_files(store, load, &load->names)) {
+        found = read_files(store, load, load->names);
+        if (found) {
+            count_hit(store, load, &load->names[load->n_blocks]);
+        } else {
+            free(load->names);
+            load->names = NULL;
+        }
     }
-    free(files);
     if (!found) {
         load->n_found = load->n_blocks = 0;
         pthread_mutex_lock(&store->mutex);

@@ -194,8 +194,9 @@ typedef struct walk {
     ds4_error *error;
 } walk;
 
-static ds4_status visit_piece(const walk *w, void *rows, size_t width, size_t stride, size_t n) {
-    ds4_kv_piece piece = {&w->kv->memory, rows, width, stride, n};
+static ds4_status visit_piece(const walk *w, ds4_kv_content content, void *rows, size_t width,
+                              size_t stride, size_t n) {
+    ds4_kv_piece piece = {&w->kv->memory, content, rows, width, stride, n};
     return w->visit(w->context, &piece, w->error);
 }
 
@@ -207,7 +208,7 @@ static ds4_status visit_ring(const walk *w, float *ring, uint32_t n_slots, uint3
     while (first < last && status == DS4_OK) {
         uint32_t slot = first % n_slots, n = last - first;
         if (n > n_slots - slot) n = n_slots - slot;
-        status = visit_piece(w, ring + (size_t)slot * width, row, row, n);
+        status = visit_piece(w, DS4_KV_FLOATS, ring + (size_t)slot * width, row, row, n);
         first += n;
     }
     return status;
@@ -221,19 +222,19 @@ static ds4_status visit_inputs(const walk *w, const ds4_compressor_kv *c, uint32
                             : status;
 }
 
-static ds4_status visit_rows(const walk *w, const ds4_compressor_kv *c, uint32_t first,
-                             uint32_t n_tokens) {
+static ds4_status visit_rows(const walk *w, const ds4_compressor_kv *c, ds4_kv_content content,
+                             uint32_t first, uint32_t n_tokens) {
     if (c->ratio == 0) return DS4_OK;
     uint32_t from = first / c->ratio, to = n_tokens / c->ratio;
-    return visit_piece(w, c->rows + (size_t)from * c->row_stride, c->row_bytes, c->row_stride,
-                       to - from);
+    return visit_piece(w, content, c->rows + (size_t)from * c->row_stride, c->row_bytes,
+                       c->row_stride, to - from);
 }
 
-static ds4_status visit_compressor(const walk *w, const ds4_compressor_kv *c, uint32_t first,
-                                   uint32_t n_tokens) {
+static ds4_status visit_compressor(const walk *w, const ds4_compressor_kv *c,
+                                   ds4_kv_content content, uint32_t first, uint32_t n_tokens) {
     if (c->ratio == 0) return DS4_OK;
     ds4_status status = visit_inputs(w, c, n_tokens);
-    return status == DS4_OK ? visit_rows(w, c, first, n_tokens) : status;
+    return status == DS4_OK ? visit_rows(w, c, content, first, n_tokens) : status;
 }
 
 ds4_status ds4_kv_visit(const ds4_kv *kv, uint32_t window, uint32_t first, uint32_t n_tokens,
@@ -244,8 +245,11 @@ ds4_status ds4_kv_visit(const ds4_kv *kv, uint32_t window, uint32_t first, uint3
     for (uint32_t l = 0; l < kv->n_layers && status == DS4_OK; l++) {
         const ds4_layer_kv *layer = &kv->layers[l];
         status = visit_ring(&w, layer->raw, kv->n_raw_slots, kv->width, oldest, n_tokens);
-        if (status == DS4_OK) status = visit_compressor(&w, &layer->attention, first, n_tokens);
-        if (status == DS4_OK) status = visit_compressor(&w, &layer->indexer, first, n_tokens);
+        if (status == DS4_OK)
+            status =
+                visit_compressor(&w, &layer->attention, DS4_KV_ATTENTION_ROWS, first, n_tokens);
+        if (status == DS4_OK)
+            status = visit_compressor(&w, &layer->indexer, DS4_KV_INDEXER_ROWS, first, n_tokens);
     }
     return status;
 }
@@ -256,8 +260,9 @@ ds4_status ds4_kv_visit_rows(const ds4_kv *kv, uint32_t first, uint32_t n_tokens
     ds4_status status = DS4_OK;
     for (uint32_t l = 0; l < kv->n_layers && status == DS4_OK; l++) {
         const ds4_layer_kv *layer = &kv->layers[l];
-        status = visit_rows(&w, &layer->attention, first, n_tokens);
-        if (status == DS4_OK) status = visit_rows(&w, &layer->indexer, first, n_tokens);
+        status = visit_rows(&w, &layer->attention, DS4_KV_ATTENTION_ROWS, first, n_tokens);
+        if (status == DS4_OK)
+            status = visit_rows(&w, &layer->indexer, DS4_KV_INDEXER_ROWS, first, n_tokens);
     }
     return status;
 }

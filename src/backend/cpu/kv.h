@@ -64,9 +64,16 @@ static inline float *ds4_kv_raw(const ds4_kv *kv, uint32_t layer, uint32_t posit
     return kv->layers[layer].raw + (size_t)(position % kv->n_raw_slots) * kv->width;
 }
 
+typedef enum ds4_kv_content {
+    DS4_KV_FLOATS, /* raw rows and compressor inputs */
+    DS4_KV_ATTENTION_ROWS,
+    DS4_KV_INDEXER_ROWS /* both as the row codec stores them */
+} ds4_kv_content;
+
 /* Some of a session's rows: n of `width` bytes, `stride` apart, in its memory. */
 typedef struct ds4_kv_piece {
     const ds4_kv_memory *memory;
+    ds4_kv_content content;
     void *rows;
     size_t width, stride, n;
 } ds4_kv_piece;

@@ -157,3 +157,61 @@ void ds4_index_row_round(const ds4_row_codec *codec, float *row) {
     ds4_index_row_encode(codec, row, stored);
     ds4_index_row_decode(codec, stored, row);
 }
+
+/* ---- what may come from a file ---- */
+
+/* The loops have no early end, so that they are vectorised. */
+bool ds4_floats_are_finite(const uint8_t *floats, size_t n) {
+    uint32_t bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, floats + i * sizeof bits, sizeof bits);
+        bad |= (bits & 0x7F800000u) == 0x7F800000u;
+    }
+    return bad == 0;
+}
+
+static bool halves_are_finite(const uint8_t *halves, size_t n) {
+    unsigned bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint16_t bits;
+        memcpy(&bits, halves + i * sizeof bits, sizeof bits);
+        bad |= (bits & 0x7C00u) == 0x7C00u;
+    }
+    return bad == 0;
+}
+
+/* Block exponents such that the largest code times the scale is still a float. */
+static bool exponents_are_finite(const uint8_t *exponents, size_t n, uint8_t most) {
+    unsigned bad = 0;
+    for (size_t i = 0; i < n; i++) bad |= exponents[i] > most;
+    return bad == 0;
+}
+
+bool ds4_rows_are_finite(const ds4_row_codec *codec, const uint8_t *stored, size_t n) {
+    enum { LARGEST_EXPONENT = 254 - 8 /* 448 < 2^9 */, NO_NUMBER = 0x7F };
+    if (codec->kv_sim != DS4_KV_SIM_FULL)
+        return ds4_floats_are_finite(stored, n * codec->row_bytes / sizeof(float));
+    uint32_t plain = codec->width - codec->rope_dim;
+    bool finite = true;
+    for (size_t r = 0; r < n && finite; r++) {
+        const uint8_t *codes = stored + r * codec->row_bytes + 2 * (size_t)codec->rope_dim;
+        unsigned bad = 0;
+        for (uint32_t i = 0; i < plain; i++) bad |= (codes[i] & NO_NUMBER) == NO_NUMBER;
+        finite = bad == 0 &&
+                 halves_are_finite(codes - 2 * (size_t)codec->rope_dim, codec->rope_dim) &&
+                 exponents_are_finite(codes + plain, plain / DS4_FP8_BLOCK, LARGEST_EXPONENT);
+    }
+    return finite;
+}
+
+bool ds4_index_rows_are_finite(const ds4_row_codec *codec, const uint8_t *stored, size_t n) {
+    enum { LARGEST_EXPONENT = 254 - 2 /* 6 < 2^3 */ };
+    if (codec->kv_sim == DS4_KV_SIM_NONE)
+        return ds4_floats_are_finite(stored, n * codec->index_row_bytes / sizeof(float));
+    bool finite = true;
+    for (size_t r = 0; r < n && finite; r++)
+        finite = exponents_are_finite(stored + r * codec->index_row_bytes + codec->index_width / 2,
+                                      codec->index_width / DS4_FP4_BLOCK, LARGEST_EXPONENT);
+    return finite;
+}

@@ -36,6 +36,12 @@ void ds4_index_row_encode(const ds4_row_codec *codec, float *row,
                           uint8_t *stored); /* overwrites row */
 void ds4_index_row_decode(const ds4_row_codec *codec, const uint8_t *stored, float *row);
 
+/* Whether `n` stored rows, one after the other, stand for finite numbers only, of the size that
+ * encoding can give. */
+bool ds4_rows_are_finite(const ds4_row_codec *codec, const uint8_t *stored, size_t n);
+bool ds4_index_rows_are_finite(const ds4_row_codec *codec, const uint8_t *stored, size_t n);
+bool ds4_floats_are_finite(const uint8_t *floats, size_t n);
+
 /* The primitives, exposed for their tests. Codes of one block of 64 (or 32) lanes; returns the
  * scale's exponent k. */
 int ds4_fp8_encode_block(const float *x, uint8_t *codes);

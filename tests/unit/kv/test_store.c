@@ -393,6 +393,100 @@ static void damage_is_never_served(void **state) {
     ds4_kv_store_close(store);
 }
 
+/* What a forger writes keeps its checksum: only what the bytes mean can give it away. */
+static void forge(const char *path, size_t at, const void *bytes, size_t n_bytes) {
+    size_t n;
+    uint8_t *file = read_whole(path, &n), *payload = file + DS4_KV_HEADER_BYTES;
+    ds4_kv_header header;
+    OK(ds4_kv_header_decode(file, n, n, &header, error));
+    assert_true(at + n_bytes <= header.n_payload);
+    memcpy(payload + at, bytes, n_bytes);
+    header.payload_hash = ds4_kv_payload_hash(payload, n - DS4_KV_HEADER_BYTES);
+    ds4_kv_header_encode(&header, file);
+    write_whole(path, file, n);
+    free(file);
+}
+
+static void forged_numbers_are_refused(void **state) {
+    (void)state;
+    static const uint8_t ones[8] = {255, 255, 255, 255,
+                                    255, 255, 255, 255}; /* no number anywhere */
+    const int32_t no_token = N_VOCAB;
+    const uint32_t n_tail = SHORT % 256;
+    const size_t per_token = sizeof(int32_t) + sizeof(uint64_t);
+    const struct {
+        const char *suffix;
+        size_t at;
+        const void *bytes;
+        size_t n;
+    } cases[] = {
+        {".blk", 256 * per_token, ones, sizeof ones},    /* a stored row */
+        {".tip", n_tail * per_token, ones, sizeof ones}, /* a raw row */
+        {".tip", 0, &no_token, sizeof no_token},
+        {".tip", 0, &tokens[0], sizeof tokens[0]}, /* a token, but not the prompt's */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ds4_kv_store *store = open_store(1u << 30);
+        save_at(store, SHORT);
+        ds4_kv_store_close(store);
+        char path[512];
+        snprintf(path, sizeof path, "%s", find_file(cases[i].suffix));
+        forge(path, cases[i].at, cases[i].bytes, cases[i].n);
+        store = open_store(1u << 30);
+        ds4_kv_load *load = wait_for(store, SHORT + 1, 0, 0);
+        assert_int_equal(ds4_kv_load_length(load), SHORT); /* the checksum holds */
+        ds4_session *session = new_session();
+        assert_int_equal(ds4_kv_load_restore(load, session, NULL), DS4_FORMAT);
+        assert_int_equal(ds4_session_length(session), 0);
+        ds4_session_destroy(session);
+        ds4_kv_load_free(load);
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(stats_of(store).quarantined, 1);
+        assert_int_equal(look_up(store, SHORT + 1), 0);
+        ds4_kv_store_close(store);
+    }
+}
+
+/* A length that would overflow every sum it enters. */
+static void absurd_lengths_are_refused(void **state) {
+    (void)state;
+    ds4_kv_store *store = open_store(1u << 30);
+    save_at(store, SHORT);
+    ds4_kv_store_close(store);
+    const uint64_t lengths[] = {UINT64_MAX, UINT64_MAX - DS4_KV_HEADER_BYTES + 1, 1ull << 63};
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        char path[512];
+        size_t n;
+        ds4_kv_header header;
+        snprintf(path, sizeof path, "%s", find_file(".tip"));
+        uint8_t *bytes = read_whole(path, &n);
+        OK(ds4_kv_header_decode(bytes, n, n, &header, error));
+        header.n_payload = lengths[i];
+        ds4_kv_header_encode(&header, bytes);
+        write_whole(path, bytes, n);
+        store = open_store(1u << 30);
+        assert_int_equal(look_up(store, SHORT + 1), 0);
+        assert_int_equal(stats_of(store).quarantined, 1);
+        assert_int_equal(access(path, F_OK), -1);
+        save_at(store, SHORT);
+        ds4_kv_store_close(store);
+        free(bytes);
+    }
+}
+
+/* Only root can make such a file. */
+static void files_of_other_users_are_not_read(void **state) {
+    (void)state;
+    if (geteuid() != 0) skip();
+    ds4_kv_store *store = open_store(1u << 30);
+    save_at(store, SHORT);
+    ds4_kv_store_close(store);
+    assert_int_equal(chown(find_file(".tip"), 12345, (gid_t)-1), 0);
+    store = open_store(1u << 30);
+    assert_int_equal(look_up(store, SHORT + 1), 0);
+    ds4_kv_store_close(store);
+}
+
 static void foreign_things_are_left_alone(void **state) {
     (void)state;
     char path[600], name[DS4_KV_NAME_BYTES];
@@ -559,6 +653,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(survives_and_grows_by_appending),
         TEST(damage_is_never_served),
+        TEST(forged_numbers_are_refused),
+        TEST(absurd_lengths_are_refused),
+        TEST(files_of_other_users_are_not_read),
         TEST(foreign_things_are_left_alone),
         TEST(shares_a_directory),
         TEST(a_writer_may_die),
