@@ -34,7 +34,7 @@ export function stream(port, body) {
           if (block === 'data: [DONE]') { result.complete = true; continue; }
           const { choices, usage, error } = JSON.parse(block.slice(6));
           if (error) result.error = error.message;
-          if (usage) result.tokens = usage.completion_tokens;
+          if (usage) { result.tokens = usage.completion_tokens; result.promptTokens = usage.prompt_tokens; }
           const delta = choices?.[0]?.delta;
           const text = delta?.content ?? delta?.reasoning_content;
           if (!text) continue;
@@ -63,11 +63,27 @@ function cpuSeconds(server) {
 
 const quantile = (values, q) => values.sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(q * values.length))];
 
+/** A long prompt, sent again: how long to its first token then, beside one decoding step. */
+async function again(server, runs = 5) {
+  const first = [], second = [], steps = [];
+  let promptTokens = 0;
+  for (let i = 0; i < runs; i++) {
+    const body = { ...CASES[4], max_tokens: 64, messages: [{ role: 'system', content: `Run ${i}. ${'Be brief and right. '.repeat(280)}` }, ...CASES[4].messages.slice(1)] };
+    const before = await stream(server.port, body), after = await stream(server.port, body);
+    promptTokens = before.promptTokens;
+    first.push(before.first);
+    second.push(after.first);
+    steps.push((after.seconds * 1000 - after.first) / (after.tokens - 1));
+  }
+  return { promptTokens, firstMs: quantile(first, 0.5), againMs: quantile(second, 0.5), stepMs: quantile(steps, 0.5) };
+}
+
 /** Everything that `main` prints. */
 export async function load({ streams = 64, seconds = 60, cases = CASES, args = [] } = {}) {
   const server = await Server.start(['--slots', String(streams), '--queue', String(streams), '--max-connections', String(streams + 16),
     '--ctx', '2048', ...args], { model: nanoModel() });
   try {
+    const repeated = await again(server);
     // Alone, twice: the second time prompts are known already, as they will be under load.
     const alone = [];
     for (const body of cases) alone.push(await stream(server.port, body));
@@ -94,7 +110,7 @@ export async function load({ streams = 64, seconds = 60, cases = CASES, args = [
       incomplete: results.filter((r) => !r.complete).length, wrong: results.filter((r) => r.wrong).length,
       worstGapMs: Math.max(...gaps), medianWorstGapMs: quantile(gaps, 0.5), medianFirstMs: quantile(results.map((r) => r.first), 0.5),
       tokensPerSecond: tokens / took, soloTokensPerSecond: solo, ratio: tokens / took / solo,
-      tokensPerCpuSecond: perCpu, soloTokensPerCpuSecond: soloPerCpu, cpuRatio: perCpu / soloPerCpu };
+      repeated, tokensPerCpuSecond: perCpu, soloTokensPerCpuSecond: soloPerCpu, cpuRatio: perCpu / soloPerCpu };
   } finally {
     await server.stop();
   }
@@ -109,7 +125,8 @@ async function main() {
   else console.log(`${r.streams} streams for ${r.seconds.toFixed(1)} s: ${r.answers} answers, ${r.errors} errors, ${r.incomplete} incomplete, ${r.wrong} wrong
 worst gap between two pieces ${r.worstGapMs.toFixed(0)} ms (median of the answers' worst ${r.medianWorstGapMs.toFixed(0)} ms), first piece after ${r.medianFirstMs.toFixed(0)} ms (median)
 ${r.tokensPerSecond.toFixed(0)} tokens/s in all, ${r.soloTokensPerSecond.toFixed(0)} tokens/s with one stream: ${r.ratio.toFixed(2)} times
-${r.tokensPerCpuSecond.toFixed(0)} tokens per second of processor time in all, ${r.soloTokensPerCpuSecond.toFixed(0)} with one stream: ${r.cpuRatio.toFixed(2)} times`);
+${r.tokensPerCpuSecond.toFixed(0)} tokens per second of processor time in all, ${r.soloTokensPerCpuSecond.toFixed(0)} with one stream: ${r.cpuRatio.toFixed(2)} times
+a prompt of ${r.repeated.promptTokens} tokens: first token after ${r.repeated.firstMs.toFixed(1)} ms, sent again after ${r.repeated.againMs.toFixed(1)} ms; a decoding step takes ${r.repeated.stepMs.toFixed(1)} ms (medians)`);
   if (r.errors + r.incomplete + r.wrong > 0) process.exitCode = 1;
 }
 
