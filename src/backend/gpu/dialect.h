@@ -31,6 +31,7 @@ enum { WARP = 32 };
 #define UNROLL                         _Pragma("unroll")
 #define UNROLL_8                       _Pragma("unroll 8")
 #define LAUNCH_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
+#define ARGUMENTS                      const __grid_constant__ /* large ones: read where they are */
 
 namespace GPU_NAMESPACE {
 
@@ -48,6 +49,9 @@ DEVICE int block_y() {
 }
 DEVICE int block_z() {
     return (int)blockIdx.z;
+}
+DEVICE int blocks_x() { /* of the launch */
+    return (int)gridDim.x;
 }
 DEVICE void block_barrier() {
     __syncthreads();
@@ -123,9 +127,11 @@ DEVICE uint32_t half2_subtract(uint32_t a, uint32_t b) {
     asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
     return r;
 }
-/* Bytes by nibbles of the selector: 0-3 of a, 4-7 of b. */
+/* Bytes by the low four nibbles of the selector, each at most 7: 0-3 of a, 4-7 of b. */
 DEVICE uint32_t byte_mix(uint32_t a, uint32_t b, uint32_t selector) {
-    return __byte_perm(a, b, selector);
+    uint32_t r;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(selector));
+    return r;
 }
 /* The matrix unit: d += a b for a of 16 x 16 and b of 16 x 8 halves. Lane 4 g + t holds, of a, rows
  * g and g + 8 (words 0, 2 and 1, 3) at columns 2 t, 2 t + 1 (words 0, 1) and 8 more (words 2, 3);

@@ -394,7 +394,7 @@ void emulator_run(emulator *m, dim3 grid, int threads, size_t shared_bytes, bool
                 memset(m->shared, 0xFF, shared_bytes); /* NaN: nothing may rely on old content */
                 for (int i = 0; i < threads; i++) {
                     prepare_fiber(&m->fibers[i]);
-                    m->fibers[i].self = {i, threads, {(int)x, (int)y, (int)z}};
+                    m->fibers[i].self = {i, threads, {(int)x, (int)y, (int)z}, (int)grid.x};
                 }
                 run_block(m, reverse);
                 free(m->shared);

@@ -15,6 +15,7 @@
 #define DEVICE                     static inline
 #define ANYWHERE                   static inline
 #define SHARED                     static thread_local
+#define ARGUMENTS                      const
 #define SHARED_16                  alignas(16) static thread_local
 #define DYNAMIC_SHARED(type, name) type *name = (type *)GPU_NAMESPACE::emulator_shared()
 #define UNROLL
@@ -45,6 +46,7 @@ namespace GPU_NAMESPACE {
 struct emulated_thread {
     int thread, threads;
     int block[3];
+    int blocks_x;
 };
 const emulated_thread *emulator_self();
 void *emulator_shared();
@@ -70,6 +72,9 @@ static inline int block_y() {
 }
 static inline int block_z() {
     return emulator_self()->block[2];
+}
+static inline int blocks_x() {
+    return emulator_self()->blocks_x;
 }
 static inline void block_barrier() {
     emulator_barrier();

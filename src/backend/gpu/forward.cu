@@ -272,8 +272,11 @@ static void add(product_list *list, const product &p) {
 static int expert_tile_rows(const pass &p) {
     enum { WORTH_WIDE = 12 /* rows of an expert */ };
     int per_expert = p.v.n_rows * (int)p.f->hp->n_experts_used / (int)p.f->hp->n_experts;
-    if (p.w->up_experts.tiled)
-        return per_expert >= WORTH_WIDE ? wide_tile_rows(p.f->d) : (int)NARROW_ROWS;
+    if (p.w->up_experts.tiled) {
+        if (per_expert >= WORTH_WIDE) return wide_tile_rows(p.f->d);
+        int pairs = p.v.n_rows * (int)p.f->hp->n_experts_used, experts = (int)p.f->hp->n_experts;
+        return 2 * pairs <= experts ? 2 : pairs <= 2 * experts ? 4 : (int)NARROW_ROWS;
+    }
     return products_tile_rows(per_expert < 1 ? 1 : per_expert);
 }
 
@@ -284,7 +287,7 @@ static void run_products_in_tiles(const pass &p, const product_list &list, int t
                           b.pairs,   b.expert,      b.expert_weight};
     int used = (int)hp->n_experts_used, most = used;
     if (p.v.n_rows > 1) most = most_expert_tiles(p.v.n_rows * used, (int)hp->n_experts, tile_rows);
-    products_run(p.f->d, list, p.v.n_rows, tile_rows, tiles, most, p.f->w->books);
+    products_run(p.f->d, list, p.v.n_rows, tile_rows, tiles, most, p.f->w->code_book);
 }
 
 static void run_products(const pass &p, const product_list &list) {
@@ -514,7 +517,7 @@ void forward_run(forward *f, const step_shape &shape) {
         p.v.items = f->b.small->items;
         wanted = f->b.small->wanted;
     }
-    embed_run(f->d, p.v, f->w->token_embedding, f->w->books.digits, f->b.streams);
+    embed_run(f->d, p.v, f->w->token_embedding, f->w->code_book, f->b.streams);
     angles_run(f->d, p.v, f->b.angles);
     for (p.layer = 0; p.layer < f->hp->n_layers; p.layer++) {
         p.w = &f->w->layers[p.layer];

@@ -17,7 +17,7 @@ struct hopper_arguments {
     int first_block[MAX_PRODUCTS + 1];
     int n_rows;
     expert_tiles tiles;
-    const uint32_t *iq2_table;
+    const uint32_t *code_book;
 };
 
 /* With a gate, one warpgroup has its tiles, the other those of the matrix itself. */
@@ -365,18 +365,16 @@ DEVICE void hopper_format(const product &, const hopper_rows &, const uint32_t *
 #endif
 
 /* One kernel per format: their needs of registers differ. */
-template <int TYPE>
-KERNEL LAUNCH_BOUNDS(THREADS, 1) hopper_kernel(const __grid_constant__ hopper_arguments t) {
+template <int TYPE> KERNEL LAUNCH_BOUNDS(THREADS, 1) hopper_kernel(ARGUMENTS hopper_arguments t) {
     DYNAMIC_SHARED(uint8_t, dynamic);
     SHARED hopper_rows rows;
-    SHARED_16 uint32_t table[IQ2_TABLE];
+    SHARED_16 uint32_t table[TYPE == DS4_TYPE_IQ2_XXS ? (int)IQ2_TABLE : 4];
     uint8_t *memory = (uint8_t *)(((uintptr_t)dynamic + ALIGNED - 1) / ALIGNED * ALIGNED);
     int index = 0;
     while (index + 1 < t.list.n && block_x() >= t.first_block[index + 1]) index++;
     const product &p = t.list.items[index];
     next_launch();
-    if (TYPE == DS4_TYPE_IQ2_XXS)
-        for (int i = thread_index(); i < IQ2_TABLE; i += THREADS) table[i] = t.iq2_table[i];
+    if (TYPE == DS4_TYPE_IQ2_XXS) fill_iq2_table(table, t.code_book);
     previous_launch();
     int groups = hopper_groups(p), local = block_x() - t.first_block[index];
     int row_tiles = (t.n_rows + ROWS - 1) / ROWS;
@@ -389,14 +387,14 @@ KERNEL LAUNCH_BOUNDS(THREADS, 1) hopper_kernel(const __grid_constant__ hopper_ar
 
 template <int TYPE>
 static void run_format(device *d, const product_list &list, int n_rows, const expert_tiles &tiles,
-                       int max_tiles, const uint32_t *iq2_table) {
+                       int max_tiles, const uint32_t *code_book) {
     hopper_arguments t = {};
     int n_blocks = 0, row_tiles = (n_rows + ROWS - 1) / ROWS;
     enum { PLANE = ROWS * 128, TOTALS = ROWS / 2 * THREADS * 4 };
     size_t bytes = STAGES * (4 * PLANE + (TYPE == DS4_TYPE_Q2_K ? PLANE : 0)) + TOTALS + ALIGNED;
     t.n_rows = n_rows;
     t.tiles = tiles;
-    t.iq2_table = iq2_table;
+    t.code_book = code_book;
     for (int i = 0; i < list.n; i++) {
         const product &p = list.items[i];
         if (p.m.type != TYPE) continue;
@@ -409,11 +407,11 @@ static void run_format(device *d, const product_list &list, int n_rows, const ex
 }
 
 void hopper_products_run(device *d, const product_list &list, int n_rows, const expert_tiles &tiles,
-                         int max_tiles, const uint32_t *iq2_table) {
-    run_format<DS4_TYPE_Q8_0>(d, list, n_rows, tiles, max_tiles, iq2_table);
-    run_format<DS4_TYPE_F16>(d, list, n_rows, tiles, max_tiles, iq2_table);
-    run_format<DS4_TYPE_IQ2_XXS>(d, list, n_rows, tiles, max_tiles, iq2_table);
-    run_format<DS4_TYPE_Q2_K>(d, list, n_rows, tiles, max_tiles, iq2_table);
+                         int max_tiles, const uint32_t *code_book) {
+    run_format<DS4_TYPE_Q8_0>(d, list, n_rows, tiles, max_tiles, code_book);
+    run_format<DS4_TYPE_F16>(d, list, n_rows, tiles, max_tiles, code_book);
+    run_format<DS4_TYPE_IQ2_XXS>(d, list, n_rows, tiles, max_tiles, code_book);
+    run_format<DS4_TYPE_Q2_K>(d, list, n_rows, tiles, max_tiles, code_book);
 }
 
 } // namespace GPU_NAMESPACE

@@ -332,7 +332,7 @@ int wide_tile_rows(device *d) {
 }
 
 void products_run(device *d, const product_list &list, int n_rows, int tile_rows,
-                  const expert_tiles &tiles, int max_tiles, const code_books &tables) {
+                  const expert_tiles &tiles, int max_tiles, const uint32_t *code_book) {
     product_list plain = {}, wide = {}, narrow = {};
     for (int i = 0; i < list.n; i++) {
         const product &p = list.items[i];
@@ -342,14 +342,14 @@ void products_run(device *d, const product_list &list, int n_rows, int tile_rows
     }
     if (plain.n > 0)
         float_products_run(d, plain, n_rows, products_tile_rows(tile_rows), tiles, max_tiles,
-                           tables.digits);
-    if (narrow.n > 0) narrow_products_run(d, narrow, n_rows, tiles, max_tiles, tables.halves);
+                           code_book);
+    if (narrow.n > 0) narrow_products_run(d, narrow, n_rows, tile_rows, tiles, max_tiles, code_book);
     if (wide.n == 0) return;
 #ifdef __CUDACC__
     if (device_is_hopper(d))
-        return hopper_products_run(d, wide, n_rows, tiles, max_tiles, tables.halves);
+        return hopper_products_run(d, wide, n_rows, tiles, max_tiles, code_book);
 #endif
-    wide_products_run(d, wide, n_rows, tiles, max_tiles, tables.halves);
+    wide_products_run(d, wide, n_rows, tiles, max_tiles, code_book);
 }
 
 } // namespace GPU_NAMESPACE

@@ -37,24 +37,21 @@ struct product_list {
 };
 
 /* Rows of an expert tile, and whether many rows at once are worth the other kernel. `max_tiles`:
- * the most that there can be, for the size of the launch. `tables`: the code book of IQ2_XXS. */
-struct code_books {
-    const uint32_t *digits; /* for float32, see formats.h */
-    const uint32_t *halves; /* for the matrix units, IQ2_TABLE words */
-};
+ * the most that there can be, for the size of the launch. `code_book`: of IQ2_XXS, see formats.h.
+ */
 int wide_tile_rows(device *d);      /* of the matrix units, when there are many */
 int products_tile_rows(int n_rows); /* in float32: 1, 4 or 16 */
 void products_run(device *d, const product_list &list, int n_rows, int tile_rows,
-                  const expert_tiles &tiles, int max_tiles, const code_books &tables);
+                  const expert_tiles &tiles, int max_tiles, const uint32_t *code_book);
 void float_products_run(device *d, const product_list &list, int n_rows, int tile_rows,
-                        const expert_tiles &tiles, int max_tiles, const uint32_t *iq2_grid);
-void narrow_products_run(device *d, const product_list &list, int n_rows, const expert_tiles &tiles,
-                         int max_tiles, const uint32_t *iq2_table);
+                        const expert_tiles &tiles, int max_tiles, const uint32_t *code_book);
+void narrow_products_run(device *d, const product_list &list, int n_rows, int tile_rows,
+                         const expert_tiles &tiles, int max_tiles, const uint32_t *code_book);
 void wide_products_run(device *d, const product_list &list, int n_rows, const expert_tiles &tiles,
-                       int max_tiles, const uint32_t *iq2_table);
+                       int max_tiles, const uint32_t *code_book);
 #ifdef __CUDACC__
 void hopper_products_run(device *d, const product_list &list, int n_rows, const expert_tiles &tiles,
-                         int max_tiles, const uint32_t *iq2_table);
+                         int max_tiles, const uint32_t *code_book);
 #endif
 
 } // namespace GPU_NAMESPACE

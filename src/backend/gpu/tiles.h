@@ -33,7 +33,8 @@ enum {
     CHUNK_MACROS = 4, /* columns are summed in chunks of so many macros; chunks then in order */
     CHUNK = CHUNK_MACROS * MACRO,
     HALVES = CHUNK / HALF,
-    IQ2_TABLE = 256 * 4 /* words of the code book as halves */
+    IQ2_COPIES = 16,
+    IQ2_TABLE = 256 * 2 * IQ2_COPIES /* words */
 };
 
 ANYWHERE bool is_tiled_type(int type) {
@@ -54,6 +55,21 @@ DEVICE uint32_t number_half2(uint32_t n) {
 /* Of device memory, or of shared memory where a kernel has put them. */
 template <int SHARED_MEMORY, typename T> DEVICE T load_word(const T *p) {
     return SHARED_MEMORY ? *p : stream_load(p);
+}
+
+/* The code book of IQ2_XXS in shared memory, one copy for each lane of half a warp, so that no two
+ * of them meet in a bank. Row r of copy c, at 2 (16 r + c): for each pair of its weights which
+ * bytes of the halves 8, 25 and 43 make it up (byte_mix). */
+DEVICE void fill_iq2_table(uint32_t *table, const uint32_t *digits) {
+    for (int i = thread_index(); i < IQ2_TABLE / 2; i += block_threads()) {
+        uint32_t row = stream_load(digits + i / IQ2_COPIES), words[2] = {0, 0};
+        UNROLL
+        for (int k = 0; k < 8; k++) {
+            uint32_t digit = row >> (4 * k) & 3;
+            words[k / 4] |= (digit | (digit + 4) << 4) << (8 * (k % 4));
+        }
+        ((uint2 *)table)[i] = uint2{words[0], words[1]};
+    }
 }
 
 /* Per format: what a lane loads of half a macro (`load`, from the bases of its tile; `refill`: what
@@ -152,12 +168,13 @@ template <> struct tile_format<DS4_TYPE_IQ2_XXS> {
     /* Eight weights of a code book row, with signs, times 2 s + 1. */
     DEVICE void group(const uint32_t *table, uint32_t row, uint32_t signs, uint32_t scale,
                       uint32_t *to0, uint32_t *to2, uint32_t *to4, uint32_t *to6) {
-        uint4 w = *(const uint4 *)(table + 4 * row);
+        enum { LOW = 0x00604000, HIGH = 0x00514e48 }; /* bytes of the halves 8, 25, 43 */
+        uint2 w = *(const uint2 *)(table + 2 * IQ2_COPIES * row + 2 * (lane_index() % IQ2_COPIES));
         uint32_t s = signs | signs << 15, two = number_half2(2 * scale + 1);
-        *to0 = half2_multiply(w.x ^ (s << 15 & 0x80008000u), two);
-        *to2 = half2_multiply(w.y ^ (s << 13 & 0x80008000u), two);
-        *to4 = half2_multiply(w.z ^ (s << 11 & 0x80008000u), two);
-        *to6 = half2_multiply(w.w ^ (s << 9 & 0x80008000u), two);
+        *to0 = half2_multiply(byte_mix(LOW, HIGH, w.x) ^ (s << 15 & 0x80008000u), two);
+        *to2 = half2_multiply(byte_mix(LOW, HIGH, w.x >> 16) ^ (s << 13 & 0x80008000u), two);
+        *to4 = half2_multiply(byte_mix(LOW, HIGH, w.y) ^ (s << 11 & 0x80008000u), two);
+        *to6 = half2_multiply(byte_mix(LOW, HIGH, w.y >> 16) ^ (s << 9 & 0x80008000u), two);
     }
     DEVICE void block(const half_data &d, int b, int half, const uint32_t *table,
                       uint32_t (*a)[4]) {

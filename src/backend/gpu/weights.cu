@@ -190,28 +190,16 @@ static void place_layer(placer *p, const ds4_hparams *hp, uint32_t layer,
     to->down_shared = place_matrix(p, &from->down_shared, from->down_shared.type != DS4_TYPE_Q2_K);
 }
 
-/* 8, 25 and 43 as halves, two to a word. */
-static void make_half_book(uint32_t *words) {
-    static const uint16_t halves[4] = {0x4800, 0x4e40, 0x5160, 0};
-    for (int r = 0; r < 256; r++)
-        for (int i = 0; i < 4; i++) {
-            int pair = ds4_iq2_xxs_digits[r] >> (4 * i);
-            words[4 * r + i] = halves[pair & 3] | (uint32_t)halves[pair >> 2 & 3] << 16;
-        }
-}
-
 static void place_all(placer *p, const ds4_model *model, weights *w) {
     const ds4_hparams *hp = &model->hparams;
     const ds4_weights *from = &model->weights;
-    uint32_t grid[IQ2_GRID], halves[IQ2_TABLE];
+    uint32_t grid[IQ2_GRID];
     for (int r = 0; r < IQ2_GRID; r++) {
         grid[r] = 0;
         for (int j = 0; j < 8; j++)
             grid[r] |= (uint32_t)(ds4_iq2_xxs_digits[r] >> (2 * j) & 3) << (4 * j);
     }
-    w->books.digits = (const uint32_t *)place_bytes(p, grid, sizeof grid);
-    make_half_book(halves);
-    w->books.halves = (const uint32_t *)place_bytes(p, halves, sizeof halves);
+    w->code_book = (const uint32_t *)place_bytes(p, grid, sizeof grid);
     w->token_embedding = place_matrix(p, &from->token_embedding, false);
     p->plain = false; /* that was a table, no product */
     w->output_hc = place_mixer(p, &from->output_hc, 1);

@@ -27,7 +27,7 @@ struct wide_arguments {
     int first_block[MAX_PRODUCTS + 1];
     int n_rows;
     expert_tiles tiles;
-    const uint32_t *iq2_table;
+    const uint32_t *code_book;
 };
 
 /* Weight tiles of a block: with a gate, half as many of each matrix, in turn. */
@@ -248,7 +248,7 @@ DEVICE void wide_format(const product &p, const wide_rows &rows, const uint32_t 
     wide<TYPE>::write(s);
 }
 
-KERNEL LAUNCH_BOUNDS(THREADS, 1) wide_kernel(const wide_arguments t) {
+KERNEL LAUNCH_BOUNDS(THREADS, 1) wide_kernel(ARGUMENTS wide_arguments t) {
     DYNAMIC_SHARED(uint8_t, memory);
     SHARED wide_rows rows;
     SHARED_16 uint32_t table[IQ2_TABLE];
@@ -256,8 +256,7 @@ KERNEL LAUNCH_BOUNDS(THREADS, 1) wide_kernel(const wide_arguments t) {
     while (index + 1 < t.list.n && block_x() >= t.first_block[index + 1]) index++;
     const product &p = t.list.items[index];
     next_launch();
-    if (p.m.type == DS4_TYPE_IQ2_XXS)
-        for (int i = thread_index(); i < IQ2_TABLE; i += THREADS) table[i] = t.iq2_table[i];
+    if (p.m.type == DS4_TYPE_IQ2_XXS) fill_iq2_table(table, t.code_book);
     previous_launch();
     int groups = wide_groups(p), local = block_x() - t.first_block[index];
     int row_tiles = (t.n_rows + ROWS - 1) / ROWS;
@@ -297,14 +296,14 @@ static size_t stage_bytes(int type) {
 }
 
 void wide_products_run(device *d, const product_list &list, int n_rows, const expert_tiles &tiles,
-                       int max_tiles, const uint32_t *iq2_table) {
+                       int max_tiles, const uint32_t *code_book) {
     wide_arguments t = {};
     int n_blocks = 0, row_tiles = (n_rows + ROWS - 1) / ROWS;
     size_t bytes = (size_t)ROWS * (BLOCK_TILES * TILE + 1) * sizeof(float);
     t.list = list;
     t.n_rows = n_rows;
     t.tiles = tiles;
-    t.iq2_table = iq2_table;
+    t.code_book = code_book;
     for (int i = 0; i < list.n; i++) {
         const product &p = list.items[i];
         t.first_block[i] = n_blocks;
