@@ -15,7 +15,7 @@
 #define DEVICE                     static inline
 #define ANYWHERE                   static inline
 #define SHARED                     static thread_local
-#define ARGUMENTS                      const
+#define ARGUMENTS                  const
 #define SHARED_16                  alignas(16) static thread_local
 #define DYNAMIC_SHARED(type, name) type *name = (type *)GPU_NAMESPACE::emulator_shared()
 #define UNROLL

@@ -47,6 +47,11 @@ DEVICE uint32_t bytes_half2(uint32_t word, uint32_t selector) {
     return half2_subtract(byte_mix(word ^ 0x80808080u, 0x64646464u, selector), 0x64806480u);
 }
 
+/* 2 n + 1 of up to 10 bits, twice. */
+DEVICE uint32_t odd_half2(uint32_t n) {
+    return half2_subtract(n * 0x00020002u + 0x64016401u, 0x64006400u);
+}
+
 /* A whole number of up to 10 bits, twice. */
 DEVICE uint32_t number_half2(uint32_t n) {
     return half2_subtract((0x6400u | n) * 0x10001u, 0x64006400u);
@@ -72,9 +77,8 @@ DEVICE void fill_iq2_table(uint32_t *table, const uint32_t *digits) {
     }
 }
 
-/* Per format: what a lane loads of half a macro (`load`, from the bases of its tile; `refill`: what
- * block b of 32 needs no more, or, with a MACRO_FACTOR, all), the words of a
- * block of 32 (two steps of four words), and what comes after a block (BLOCK_FACTOR: Q8_0) or a
+/* Per format: what a lane loads of half a macro (`load`, from the bases of its tile), the words of
+ * a block of 32 (two steps of four words), and what comes after a block (BLOCK_FACTOR: Q8_0) or a
  * macro (factors of rows g and g + 8). */
 template <int TYPE> struct tile_format;
 
@@ -90,10 +94,6 @@ template <> struct tile_format<DS4_TYPE_Q8_0> {
         UNROLL
         for (int b = 0; b < 4; b++) d.codes[b] = load_word<M>(from + b * WARP);
         d.scales = load_word<M>((const uint32_t *)scales + half * WARP + lane_index());
-    }
-    DEVICE void refill(half_data &d, const uint8_t *codes, const uint8_t *scales, int half, int b) {
-        d.codes[b] = stream_load((const uint4 *)codes + (half * 4 + b) * WARP + lane_index());
-        if (b == 3) d.scales = stream_load((const uint32_t *)scales + half * WARP + lane_index());
     }
     DEVICE void block(const half_data &d, int b, int, const uint32_t *, uint32_t (*a)[4]) {
         const uint4 &c = d.codes[b];
@@ -126,11 +126,6 @@ template <> struct tile_format<DS4_TYPE_F16> {
         UNROLL
         for (int b = 0; b < 8; b++) d.codes[b] = load_word<M>(from + b * WARP);
     }
-    DEVICE void refill(half_data &d, const uint8_t *codes, const uint8_t *, int half, int b) {
-        const uint4 *from = (const uint4 *)codes + (half * 8 + 2 * b) * WARP + lane_index();
-        d.codes[2 * b] = stream_load(from);
-        d.codes[2 * b + 1] = stream_load(from + WARP);
-    }
     DEVICE void block(const half_data &d, int b, int, const uint32_t *, uint32_t (*a)[4]) {
         const uint4 &low = d.codes[2 * b], &high = d.codes[2 * b + 1];
         a[0][0] = low.x;
@@ -162,15 +157,12 @@ template <> struct tile_format<DS4_TYPE_IQ2_XXS> {
         d.scales[1] = load_word<M>(s + 8);
         d.factors = load_word<M>(s + 16);
     }
-    DEVICE void refill(half_data &d, const uint8_t *codes, const uint8_t *scales, int half, int) {
-        load<0>(d, codes, scales, half);
-    }
     /* Eight weights of a code book row, with signs, times 2 s + 1. */
     DEVICE void group(const uint32_t *table, uint32_t row, uint32_t signs, uint32_t scale,
                       uint32_t *to0, uint32_t *to2, uint32_t *to4, uint32_t *to6) {
         enum { LOW = 0x00604000, HIGH = 0x00514e48 }; /* bytes of the halves 8, 25, 43 */
         uint2 w = *(const uint2 *)(table + 2 * IQ2_COPIES * row + 2 * (lane_index() % IQ2_COPIES));
-        uint32_t s = signs | signs << 15, two = number_half2(2 * scale + 1);
+        uint32_t s = signs | signs << 15, two = odd_half2(scale);
         *to0 = half2_multiply(byte_mix(LOW, HIGH, w.x) ^ (s << 15 & 0x80008000u), two);
         *to2 = half2_multiply(byte_mix(LOW, HIGH, w.x >> 16) ^ (s << 13 & 0x80008000u), two);
         *to4 = half2_multiply(byte_mix(LOW, HIGH, w.y) ^ (s << 11 & 0x80008000u), two);
@@ -208,9 +200,6 @@ template <> struct tile_format<DS4_TYPE_Q2_K> {
         d.scales = load_word<M>((const uint2 *)s + lane_index() / 2);
         d.least = load_word<M>((const uint32_t *)(s + 128) + lane_index());
         d.factors = load_word<M>((const uint2 *)(s + 256) + lane_index() / 4);
-    }
-    DEVICE void refill(half_data &d, const uint8_t *codes, const uint8_t *scales, int half, int) {
-        load<0>(d, codes, scales, half);
     }
     /* Eight weights: scale x code, by (1024 + code) x scale - 1024 x scale. */
     DEVICE void group(uint32_t codes, uint32_t scale, uint32_t *to0, uint32_t *to2, uint32_t *to4,
