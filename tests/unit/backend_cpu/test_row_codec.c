@@ -100,6 +100,52 @@ static void rows_survive_storing(void **state) {
     assert_int_equal(make_codec(DS4_KV_SIM_FP4, ds4_vector_ops_best()).index_row_bytes, 64 + 4);
 }
 
+static bool all_finite(const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x[i])) return false;
+    return true;
+}
+
+/* Rows from a file: what the codec wrote is let in, whatever its size; nothing that would be read
+ * as NaN or infinity is, wherever in the row it stands. */
+static void rows_that_hold_no_number_are_told(void **state) {
+    (void)state;
+    for (int sim = DS4_KV_SIM_FULL; sim <= DS4_KV_SIM_NONE; sim++) {
+        ds4_row_codec codec = make_codec((ds4_kv_sim)sim, ds4_vector_ops_best());
+        float row[160], index_row[128];
+        uint8_t rows[2 * 1024], index_rows[2 * 1024];
+        int n_bad = 0, n_bad_index = 0;
+        for (int round = 0; round < 4000; round++) {
+            double size = exp((uniform() - 0.5) * 20);
+            for (int i = 0; i < 160; i++) row[i] = (float)((uniform() - 0.5) * size);
+            for (int i = 0; i < 128; i++) index_row[i] = row[i];
+            for (size_t r = 0; r < 2; r++) {
+                ds4_row_encode(&codec, row, rows + r * codec.row_bytes);
+                ds4_index_row_encode(&codec, index_row, index_rows + r * codec.index_row_bytes);
+            }
+            assert_true(ds4_rows_are_finite(&codec, rows, 2));
+            assert_true(ds4_index_rows_are_finite(&codec, index_rows, 2));
+            uint8_t *second = rows + codec.row_bytes,
+                    *second_index = index_rows + codec.index_row_bytes;
+            /* Two neighbours: what F16 and F32 need to be infinite. */
+            size_t at = (size_t)(uniform() * (double)(codec.row_bytes - 1));
+            size_t at_index = (size_t)(uniform() * (double)(codec.index_row_bytes - 1));
+            second[at] = second_index[at_index] = (uint8_t)(uniform() * 256);
+            const uint8_t often[] = {0x7F, 0xFF, (uint8_t)(uniform() * 256)};
+            second[at + 1] = second_index[at_index + 1] = often[round % 3];
+            ds4_row_decode(&codec, second, row);
+            ds4_index_row_decode(&codec, second_index, index_row);
+            bool bad = !all_finite(row, 160), bad_index = !all_finite(index_row, 128);
+            if (bad) assert_false(ds4_rows_are_finite(&codec, rows, 2));
+            if (bad_index) assert_false(ds4_index_rows_are_finite(&codec, index_rows, 2));
+            n_bad += bad;
+            n_bad_index += bad_index;
+        }
+        assert_true(n_bad > 50);
+        assert_true(n_bad_index > 10);
+    }
+}
+
 static void hadamard_is_the_matrix(void **state) {
     (void)state;
     float x[128], y[128];
@@ -117,6 +163,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_match_the_tables),
         cmocka_unit_test(rows_survive_storing),
+        cmocka_unit_test(rows_that_hold_no_number_are_told),
         cmocka_unit_test(hadamard_is_the_matrix),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

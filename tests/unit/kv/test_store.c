@@ -447,6 +447,62 @@ static void forged_numbers_are_refused(void **state) {
     }
 }
 
+/* A block's name is the hash of its tokens: others do not get in under it, whatever its checksum.
+ */
+static void a_block_is_what_its_name_says(void **state) {
+    (void)state;
+    const int32_t wrong[] = {tokens[7] + 1, N_VOCAB, -1, INT32_MAX};
+    const size_t seventh = 256 * sizeof(uint64_t) + 7 * sizeof(int32_t);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        ds4_kv_store *store = open_store(1u << 30);
+        save_at(store, SHORT);
+        char path[512];
+        snprintf(path, sizeof path, "%s", find_file(".blk"));
+        forge(path, seventh, &wrong[i], sizeof wrong[i]);
+        assert_int_equal(look_up(store, SHORT + 1), 0);
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(stats_of(store).quarantined, 1);
+        ds4_kv_store_close(store);
+    }
+}
+
+/* Headers whose checksum is right and which say what cannot be, or what is not ours. */
+static void forged_headers_are_refused(void **state) {
+    (void)state;
+    ds4_kv_store *store = open_store(1u << 30);
+    save_at(store, SHORT);
+    ds4_kv_store_close(store);
+    char path[512];
+    size_t n;
+    snprintf(path, sizeof path, "%s", find_file(".tip"));
+    uint8_t *bytes = read_whole(path, &n);
+    for (int i = 0; i < 7; i++) {
+        ds4_kv_header header;
+        OK(ds4_kv_header_decode(bytes, n, n, &header, error));
+        if (i == 0) header.n_tokens = 0;
+        if (i == 1) header.n_tokens = UINT32_MAX;
+        if (i == 2) header.file.n_tail = header.n_tokens + 1;
+        if (i == 3) header.block_tokens = 0;
+        if (i == 4) header.block_tokens = 128;
+        if (i == 5) header.identity ^= 1; /* a model of other quantisation, say */
+        if (i == 6) header.file.kind = (ds4_kv_kind)3;
+        uint8_t forged[DS4_KV_HEADER_BYTES], *copy = malloc(n);
+        memcpy(copy, bytes, n);
+        ds4_kv_header_encode(&header, forged);
+        memcpy(copy, forged, sizeof forged);
+        write_whole(path, copy, n);
+        free(copy);
+        store = open_store(1u << 30);
+        assert_int_equal(look_up(store, SHORT + 1), 0);
+        ds4_kv_store_close(store);
+        write_whole(path, bytes, n);
+    }
+    free(bytes);
+    store = open_store(1u << 30);
+    assert_int_equal(look_up(store, SHORT + 1), SHORT);
+    ds4_kv_store_close(store);
+}
+
 /* A length that would overflow every sum it enters. */
 static void absurd_lengths_are_refused(void **state) {
     (void)state;
@@ -654,6 +710,8 @@ int main(void) {
         TEST(survives_and_grows_by_appending),
         TEST(damage_is_never_served),
         TEST(forged_numbers_are_refused),
+        TEST(a_block_is_what_its_name_says),
+        TEST(forged_headers_are_refused),
         TEST(absurd_lengths_are_refused),
         TEST(files_of_other_users_are_not_read),
         TEST(foreign_things_are_left_alone),
