@@ -18,7 +18,7 @@
 #include "base/error.h"
 
 enum {
-    BACKLOG = 128,
+    BACKLOG = 1024,                /* a burst waits here; the kernel would retry after a second */
     LINGER_SECONDS = 1,            /* after the response: time for the client to close first */
     DISCARD_LIMIT = 64 * 1024,     /* bytes after the request that are read and dropped */
     OVERFLOW_CONNECTIONS = 64,     /* above max_connections, just to be told 503 */

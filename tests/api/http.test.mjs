@@ -24,6 +24,7 @@ const table = [
   ['HTTP/2.0', 'GET /v1/models HTTP/2.0\r\nHost: 127.0.0.1\r\n\r\n', 505],
   ['no Host', 'GET /v1/models HTTP/1.1\r\n\r\n', 400],
   ['an unknown method', 'FROB /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n', 501],
+  ['a long method', 'PROPPATCHES /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n', 501],
   ['PUT', 'PUT /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n', 405],
   ['GET on chat', `GET ${chatPath} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`, 405],
   ['POST on models', 'POST /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n', 405],
