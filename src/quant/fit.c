@@ -131,3 +131,34 @@ float ds4_fit_positive(float top, unsigned n, const float *x, const float *w, ui
     }
     return sum_ll > 0 ? sum_xl / sum_ll : 0;
 }
+
+/* ---- refits ---- */
+
+enum { BLOCK = 256, LANES = 8 };
+
+void ds4_refit_weights(float sigma_factor, const float *x, const float *importance, float *w) {
+    float sum[LANES] = {0}, sigma = 0;
+    for (unsigned i = 0; i < BLOCK; i++) sum[i % LANES] += x[i] * x[i];
+    for (unsigned lane = 0; lane < LANES; lane++) sigma += sum[lane];
+    sigma = sigma_factor * sigma / BLOCK;
+    for (unsigned i = 0; i < BLOCK; i++)
+        w[i] = (importance == NULL ? 1 : importance[i]) * sqrtf(sigma + x[i] * x[i]);
+}
+
+float ds4_refit_gain(const float *x, const float *y, const float *w) {
+    double xx[LANES] = {0}, xy[LANES] = {0}, sum_xx = 0, sum_xy = 0;
+    for (unsigned i = 0; i < BLOCK; i++) {
+        double wx = (double)w[i] * (double)x[i];
+        xx[i % LANES] += wx * (double)x[i];
+        xy[i % LANES] += wx * (double)y[i];
+    }
+    for (unsigned lane = 0; lane < LANES; lane++) sum_xx += xx[lane], sum_xy += xy[lane];
+    double gain = sum_xx / sum_xy;
+    return gain > 0.5 && gain < 2 ? (float)gain : 1;
+}
+
+uint16_t ds4_refit_enlarge(uint16_t scale, float gain) {
+    const uint16_t least_normal = 0x0400, infinity = 0x7C00;
+    uint16_t larger = ds4_f32_to_f16(ds4_f16_bits_to_f32(scale) * gain);
+    return scale >= least_normal && larger < infinity ? larger : scale;
+}

@@ -109,8 +109,17 @@ float ds4_k_scale_codes(const ds4_k_format *format, const float *scales, uint8_t
 /* The scale of an IQ2_XXS block and its groups' scale codes; the words hold rows and signs. */
 void ds4_iq2_xxs_finish(const float scales[8], uint32_t words[16], uint8_t *block);
 
-/* ---- refits: `block` holds the published algorithm's result and is only ever bettered ---- */
+/* ---- refits: `block` holds the published algorithm's result, from which the search starts ---- */
 
+/* How much an error at each of the block's 256 values counts: importance * sqrt(factor * mean
+ * square
+ * + x^2), as in the published algorithms; NULL: equal importances. */
+void ds4_refit_weights(float sigma_factor, const float *x, const float *importance, float *w);
+/* By what y, a fit of the block x, must be multiplied so that its projection on x is x:
+ * <x, x> / <x, y>, weighted. (Least squares leaves y too small.) 1 when there is no such number. */
+float ds4_refit_gain(const float *x, const float *y, const float *w);
+/* The scale times the gain; itself when f16 cannot hold that precisely. */
+uint16_t ds4_refit_enlarge(uint16_t scale, float gain);
 void ds4_q8_0_refit(const float *x, const float *importance, uint8_t *block);
 void ds4_q2_k_refit(const float *x, const float *importance, uint8_t *block);
 void ds4_q4_k_refit(const float *x, const float *importance, uint8_t *block);

@@ -1,6 +1,7 @@
 /* Refit of IQ2_XXS: with the magnitudes that decoders use (8, 25 and 43 eighths) and the scale as
  * it is stored, every row of the code book is tried for every eight values; then scale codes and
- * the block's scale follow by least squares. Repeated while it helps. */
+ * the block's scale follow by least squares. Repeated while it helps; then the block gets its size
+ * back (ds4_refit_gain). */
 #include "quant/quantize_blocks.h"
 
 enum { BLOCK = 256, GROUP = 32, LANES = 8, HALF = 4, N_ROUNDS = 3 };
@@ -121,12 +122,19 @@ static void solve_scales(iq2_state *s, const float *factors, const float *x, con
     }
 }
 
+static void restore_size(iq2_state *s, const float *x, const float *w) {
+    float y[BLOCK], d = ds4_f16_bits_to_f32(s->d);
+    factors_of(s, y);
+    for (unsigned i = 0; i < BLOCK; i++) y[i] *= d * (float)(2 * s->codes[i / GROUP] + 1);
+    s->d = ds4_refit_enlarge(s->d, ds4_refit_gain(x, y, w));
+}
+
 void ds4_iq2_xxs_refit(ds4_iq2_best_row_fn best_row, const float *x, const float *importance,
                        uint8_t *block) {
     iq2_state best = {.d = ds4_load_u16(block)};
     float w[BLOCK], factors[BLOCK];
     if (best.d == 0) return;
-    for (unsigned i = 0; i < BLOCK; i++) w[i] = importance == NULL ? 1 : importance[i];
+    ds4_refit_weights(1, x, importance, w);
     for (unsigned g = 0; g < 8; g++) {
         uint32_t word = ds4_load_u32(block + 6 + 8 * g);
         best.codes[g] = (uint8_t)(word >> 28);
@@ -152,6 +160,7 @@ void ds4_iq2_xxs_refit(ds4_iq2_best_row_fn best_row, const float *x, const float
         least = loss;
         best = s;
     }
+    restore_size(&best, x, w);
     memcpy(block, &best.d, sizeof best.d);
     for (unsigned g = 0; g < 8; g++) {
         uint32_t word = (uint32_t)best.codes[g] << 28;

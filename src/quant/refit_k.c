@@ -1,5 +1,6 @@
 /* Refits of Q2_K and Q4_K: coordinate descent on the weighted squared error of what the decoder
- * gives back, over d and dmin as they are stored, the groups' scale codes and the value codes. */
+ * gives back, over d and dmin as they are stored, the groups' scale codes and the value codes; then
+ * the block gets its size back (ds4_refit_gain). */
 #include "quant/quantize_blocks.h"
 
 enum { BLOCK = 256, MAX_GROUPS = 16, LANES = 8, N_ROUNDS = 4 };
@@ -99,8 +100,7 @@ static float present_loss(const k_refit *r, const k_state *s) {
     return total;
 }
 
-static void refit(k_refit *r, const float *importance, k_state *best) {
-    for (unsigned i = 0; i < BLOCK; i++) r->w[i] = importance == NULL ? 1 : importance[i];
+static void descend(const k_refit *r, k_state *best) {
     float least = present_loss(r, best);
     k_state s = *best;
     for (int round = 0; round < N_ROUNDS; round++) {
@@ -117,6 +117,20 @@ static void refit(k_refit *r, const float *importance, k_state *best) {
     }
 }
 
+static void refit(k_refit *r, const ds4_k_format *format, const float *importance, k_state *s) {
+    float y[BLOCK];
+    ds4_refit_weights(format->sigma_factor, r->x, importance, r->w);
+    descend(r, s);
+    float d = ds4_f16_bits_to_f32(s->d), dmin = ds4_f16_bits_to_f32(s->dmin);
+    for (unsigned i = 0; i < BLOCK; i++)
+        y[i] = d * (float)s->scales[i / r->n] * (float)s->q[i] - dmin * (float)s->mins[i / r->n];
+    float gain = ds4_refit_gain(r->x, y, r->w);
+    uint16_t new_d = ds4_refit_enlarge(s->d, gain), new_min = ds4_refit_enlarge(s->dmin, gain);
+    if (new_d == s->d || (new_min == s->dmin && dmin > 0)) return; /* both or none */
+    s->d = new_d;
+    s->dmin = new_min;
+}
+
 void ds4_q2_k_refit(const float *x, const float *importance, uint8_t *block) {
     k_refit r = {.n_groups = 16, .n = 16, .top = 3, .top_scale = 15, .x = x};
     k_state s = {.d = ds4_load_u16(block + 80), .dmin = ds4_load_u16(block + 82)};
@@ -126,7 +140,7 @@ void ds4_q2_k_refit(const float *x, const float *importance, uint8_t *block) {
     }
     for (unsigned i = 0; i < BLOCK; i++)
         s.q[i] = block[16 + 32 * (i >> 7) + (i & 31)] >> (2 * (i >> 5 & 3)) & 3;
-    refit(&r, importance, &s);
+    refit(&r, &ds4_q2_k_format, importance, &s);
     ds4_q2_k_format.pack(s.scales, s.mins, s.q, block);
     memcpy(block + 80, &s.d, sizeof s.d);
     memcpy(block + 82, &s.dmin, sizeof s.dmin);
@@ -138,7 +152,7 @@ void ds4_q4_k_refit(const float *x, const float *importance, uint8_t *block) {
     for (unsigned g = 0; g < 8; g++) ds4_q4_k_scale_min(block + 4, g, &s.scales[g], &s.mins[g]);
     for (unsigned i = 0; i < BLOCK; i++)
         s.q[i] = block[16 + 32 * (i >> 6) + (i & 31)] >> (4 * (i >> 5 & 1)) & 15;
-    refit(&r, importance, &s);
+    refit(&r, &ds4_q4_k_format, importance, &s);
     ds4_q4_k_format.pack(s.scales, s.mins, s.q, block);
     memcpy(block, &s.d, sizeof s.d);
     memcpy(block + 2, &s.dmin, sizeof s.dmin);
