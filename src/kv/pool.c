@@ -323,12 +323,13 @@ void ds4_kv_pool_get_stats(const ds4_kv_pool *pool, ds4_kv_stats *stats) {
 
 ds4_kv_session_view ds4_kv_pool_view(const ds4_kv_pool *pool, size_t id, double now) {
     const entry *e = &pool->entries[id];
+    uint32_t n_tokens = ds4_session_length(e->session);
     return (ds4_kv_session_view){
         .id = (uint32_t)id,
-        .n_tokens = ds4_session_length(e->session),
+        .n_tokens = n_tokens,
         .n_context = ds4_session_context(e->session),
         .n_anchors = e->n_anchors,
         .busy = e->busy,
-        .idle_seconds = idle_seconds(e, now),
+        .idle_seconds = n_tokens == 0 ? 0 : idle_seconds(e, now), /* empty: there is no since */
     };
 }

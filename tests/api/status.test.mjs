@@ -31,6 +31,7 @@ test('/v1/status: every member, in order, with its type', async () => {
   assert.equal(memory.total_bytes, memory.weights_bytes + memory.scratch_bytes + memory.sessions_bytes);
   assert.ok(memory.available_bytes > memory.total_bytes);
   assert.equal(s.requests.queue_limit, 16);
+  assert.ok(s.sessions.length > 0 && s.sessions.every((one) => one.tokens === 0 && one.idle_seconds === 0), JSON.stringify(s.sessions));
 });
 
 test('/v1/status follows a request; /metrics counts it', async () => {
