@@ -287,6 +287,7 @@ static ds4_status read_properties(reading *r, ds4_json_value value) {
                                  "more than %u properties", DS4_SCHEMA_MAX_PROPERTIES);
     node->properties = ds4_schema_alloc(r->schema, n * sizeof *node->properties);
     if (node->properties == NULL) return no_memory(r);
+    node->n_properties = 0; /* the keyword twice: the last counts */
     node->described = n > 0;
     ds4_json_cursor cursor = ds4_json_enter(value);
     ds4_json_value key, child;

@@ -120,6 +120,12 @@ static const struct {
      "{\"left\":{\"$ref\":\"#/$defs/tree\"}},\"additionalProperties\":false}}}",
      {"{}", "{\"left\":{}}", "{\"left\":{\"left\":{}}}"},
      {"{\"left\":1}", "{\"right\":{}}"}},
+    /* Keywords twice: the last counts, whatever the first has left behind. */
+    {"{\"type\":\"object\",\"properties\":{\"a\":{},\"b\":{},\"c\":{}},\"required\":[\"a\"],"
+     "\"required\":[\"d\"],\"properties\":{\"d\":{\"type\":\"null\"}},"
+     "\"additionalProperties\":false}",
+     {"{\"d\":null}"},
+     {"{}", "{\"a\":1,\"d\":null}", "{\"d\":1}", "{\"a\":1}"}},
     {"{\"allOf\":[{\"type\":\"integer\",\"minimum\":2},{\"maximum\":3}]}", {"2", "3"}, {"1", "4"}},
 };
 
