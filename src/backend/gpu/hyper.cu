@@ -195,99 +195,175 @@ template <int HALF> KERNEL hyper_mix_kernel(mix_arguments a) {
 }
 
 /* The usual shape, four streams and at most 32 outputs: the mixer's weights need nothing of the
- * step and are loaded first, and ROWS rows go through at once. The same sums. */
-template <int HALF, int ROWS>
-KERNEL LAUNCH_BOUNDS(THREADS, ROWS > 1 ? 3 : 4) hyper_mix_4_kernel(mix_arguments a) {
-    enum { OUTPUTS = 4, STREAMS = 4, WARPS = THREADS / WARP, TURNS = (ROWS + 1) / 2 };
-    SHARED float old_streams[ROWS][STREAMS][SLICE], new_streams[ROWS][STREAMS][SLICE];
-    const step_view &v = a.v;
-    int n_mix = a.next.n_mix, lane = lane_index(), warp = warp_index(), n = v.n_embd;
-    int column = block_x() * SLICE + lane, c = warp % STREAMS;
-    bool inside = column < n;
-    size_t width = (size_t)(STREAMS * n);
-    float weights[OUTPUTS][STREAMS];
-    next_launch();
+ * step and are loaded first. Output o of a warp: warp + 8 k. */
+enum { STREAMS = 4, OUTPUTS = 4, WARPS = THREADS / WARP };
+
+template <int HALF>
+DEVICE void load_mixer(const mix_arguments &a, int column, float (*weights)[STREAMS]) {
+    int n = a.v.n_embd;
     UNROLL
     for (int k = 0; k < OUTPUTS; k++) UNROLL
     for (int i = 0; i < STREAMS; i++) {
-        int o = warp + k * WARPS;
-        weights[k][i] =
-            o < n_mix && inside
-                ? mixer_weight<HALF>(a.next.fn, (size_t)o * width + (size_t)(i * n + column))
-                : 0.0f;
+        int o = warp_index() + k * WARPS;
+        weights[k][i] = o < a.next.n_mix && column < n
+                            ? mixer_weight<HALF>(a.next.fn, (size_t)o * (size_t)(STREAMS * n) +
+                                                                (size_t)(i * n + column))
+                            : 0.0f;
     }
+}
+
+/* A lane's part of output o of a warp: o == n_mix is the sum of squares. */
+DEVICE float mixer_part(const float *weights, const float *x, bool squares, bool inside) {
+    float sum = 0.0f;
+    UNROLL
+    for (int i = 0; i < STREAMS; i++)
+        if (inside) sum = fmaf(squares ? x[i] : weights[i], x[i], sum);
+    return sum;
+}
+
+/* A stream's column from the four old ones; `mix` of the row. */
+DEVICE float mixed_of_4(const float *mix, int c, float y, const float (*old_streams)[SLICE]) {
+    float x = mix[STREAMS + c] * y;
+    UNROLL
+    for (int j = 0; j < STREAMS; j++)
+        x = fmaf(mix[2 * STREAMS + j * STREAMS + c], old_streams[j][lane_index()], x);
+    return x;
+}
+
+template <int HALF> KERNEL LAUNCH_BOUNDS(THREADS, 4) hyper_mix_4_kernel(mix_arguments a) {
+    SHARED float old_streams[STREAMS][SLICE], new_streams[STREAMS][SLICE];
+    const step_view &v = a.v;
+    int n_mix = a.next.n_mix, lane = lane_index(), warp = warp_index(), n = v.n_embd;
+    int row = block_y(), column = block_x() * SLICE + lane;
+    bool inside = column < n, mine = warp < STREAMS && inside;
+    float *stream = a.streams + ((size_t)row * STREAMS + (size_t)warp) * (size_t)n + column;
+    float weights[OUTPUTS][STREAMS], y = 0.0f;
+    next_launch();
+    load_mixer<HALF>(a, column, weights);
+    previous_launch();
+    float x = mine ? *stream : 0.0f;
+    if (mine && a.y.first != nullptr) y = column_output(a, row, column);
+    if (warp < STREAMS) old_streams[warp][lane] = x;
+    block_barrier();
+    if (mine && a.y.first != nullptr) {
+        x = mixed_of_4(a.mix + (size_t)row * (STREAMS * (STREAMS + 2)), warp, y, old_streams);
+        *stream = x;
+    }
+    if (warp < STREAMS) new_streams[warp][lane] = x;
+    block_barrier();
+    float *partial = a.partial + ((size_t)row * (size_t)HYPER_SLICES(n) + (size_t)block_x()) *
+                                     (size_t)(n_mix + 1);
+    float all[STREAMS], sum[OUTPUTS];
+    UNROLL
+    for (int i = 0; i < STREAMS; i++) all[i] = new_streams[i][lane];
+    UNROLL
+    for (int k = 0; k < OUTPUTS; k++)
+        sum[k] = mixer_part(weights[k], all, warp + k * WARPS == n_mix, inside);
+    UNROLL
+    for (int k = 0; k < OUTPUTS; k++) {
+        int o = warp + k * WARPS;
+        sum[k] = warp_sum(sum[k]);
+        if (lane == 0 && o <= n_mix) partial[o] = sum[k];
+    }
+}
+
+/* One step of warp_sum for 2 N values: a lane keeps those half of them that its bit of the number
+ * names, and gives the others away. */
+template <int N> DEVICE void fold_sums(float *sums) {
+    bool upper = (lane_index() & N) != 0;
+    UNROLL
+    for (int i = 0; i < N; i++) {
+        float given = upper ? sums[i] : sums[i + N], kept = upper ? sums[i + N] : sums[i];
+        sums[i] = kept + warp_shuffle_xor(given, N);
+    }
+}
+
+/* For many rows, MANY at once, the same sums: a warp finds what the last sub-layer handed back for
+ * one row, then the new streams of four, then its outputs of all; 32 sums over the lanes are folded
+ * together. */
+enum { MANY = WARPS, TURNS = MANY * STREAMS / WARPS };
+
+template <int HALF> KERNEL LAUNCH_BOUNDS(THREADS, 3) hyper_mix_many_kernel(mix_arguments a) {
+    enum { MIX = STREAMS * (STREAMS + 2) };
+    SHARED float old_streams[MANY][STREAMS][SLICE], new_streams[MANY][STREAMS][SLICE];
+    SHARED float outputs[MANY][SLICE], sums[MANY][WARP], mixes[MANY][MIX];
+    const step_view &v = a.v;
+    int n_mix = a.next.n_mix, lane = lane_index(), warp = warp_index(), n = v.n_embd;
+    int column = block_x() * SLICE + lane, c = warp % STREAMS, t = thread_index();
+    bool inside = column < n, mixing = a.y.first != nullptr;
+    float weights[OUTPUTS][STREAMS];
+    next_launch();
+    load_mixer<HALF>(a, column, weights);
     previous_launch();
     int end = (block_y() + 1) * a.rows_per_block;
     if (end > v.n_rows) end = v.n_rows;
-    for (int row = block_y() * a.rows_per_block; row < end; row += ROWS) {
-        float y[TURNS], old[TURNS];
+    for (int row = block_y() * a.rows_per_block; row < end; row += MANY) {
+        float x[TURNS];
         UNROLL
         for (int i = 0; i < TURNS; i++) {
-            int r = warp / STREAMS + 2 * i;
-            bool mine = r < ROWS && row + r < end && inside;
-            old[i] = mine ? a.streams[(size_t)(row + r) * width + (size_t)(c * n + column)] : 0.0f;
-            y[i] = mine && a.y.first != nullptr ? column_output(a, row + r, column) : 0.0f;
+            int r = row + warp / STREAMS + i * (WARPS / STREAMS);
+            x[i] = r < end && inside
+                       ? a.streams[((size_t)r * STREAMS + (size_t)c) * (size_t)n + (size_t)column]
+                       : 0.0f;
         }
+        if (mixing && t < MANY * MIX && row + t / MIX < end)
+            mixes[t / MIX][t % MIX] = a.mix[(size_t)row * MIX + (size_t)t];
+        if (mixing && row + warp < end && inside)
+            outputs[warp][lane] = column_output(a, row + warp, column);
         UNROLL
         for (int i = 0; i < TURNS; i++)
-            if (warp / STREAMS + 2 * i < ROWS)
-                old_streams[warp / STREAMS + 2 * i][c][lane] = old[i];
+            old_streams[warp / STREAMS + i * (WARPS / STREAMS)][c][lane] = x[i];
         block_barrier();
         UNROLL
         for (int i = 0; i < TURNS; i++) {
-            int r = warp / STREAMS + 2 * i;
-            if (r >= ROWS || row + r >= end) continue;
-            float x = old[i];
-            if (a.y.first != nullptr && inside) {
-                const float *mix = a.mix + (size_t)(row + r) * (STREAMS * (STREAMS + 2));
-                x = mix[STREAMS + c] * y[i];
-                UNROLL
-                for (int j = 0; j < STREAMS; j++)
-                    x = fmaf(mix[2 * STREAMS + j * STREAMS + c], old_streams[r][j][lane], x);
-                a.streams[(size_t)(row + r) * width + (size_t)(c * n + column)] = x;
+            int r = warp / STREAMS + i * (WARPS / STREAMS);
+            if (mixing && row + r < end && inside) {
+                x[i] = mixed_of_4(mixes[r], c, outputs[r][lane], old_streams[r]);
+                a.streams[((size_t)(row + r) * STREAMS + (size_t)c) * (size_t)n + (size_t)column] =
+                    x[i];
             }
-            new_streams[r][c][lane] = x;
+            new_streams[r][c][lane] = x[i];
         }
         block_barrier();
-        for (int r = 0; r < ROWS && row + r < end; r++) {
-            float *partial =
-                a.partial + ((size_t)(row + r) * (size_t)HYPER_SLICES(n) + (size_t)block_x()) *
-                                (size_t)(n_mix + 1);
-            float x[STREAMS], sum[OUTPUTS];
+        float sum[MANY * OUTPUTS];
+        UNROLL
+        for (int r = 0; r < MANY; r++) {
+            float all[STREAMS];
             UNROLL
-            for (int i = 0; i < STREAMS; i++) x[i] = new_streams[r][i][lane];
+            for (int i = 0; i < STREAMS; i++) all[i] = new_streams[r][i][lane];
             UNROLL
-            for (int k = 0; k < OUTPUTS; k++) {
-                int o = warp + k * WARPS;
-                sum[k] = 0.0f;
-                UNROLL
-                for (int i = 0; i < STREAMS; i++)
-                    if (inside) sum[k] = fmaf(o == n_mix ? x[i] : weights[k][i], x[i], sum[k]);
-            }
-            UNROLL
-            for (int k = 0; k < OUTPUTS; k++) {
-                int o = warp + k * WARPS;
-                sum[k] = warp_sum(sum[k]);
-                if (lane == 0 && o <= n_mix) partial[o] = sum[k];
-            }
+            for (int k = 0; k < OUTPUTS; k++)
+                sum[r * OUTPUTS + k] =
+                    mixer_part(weights[k], all, warp + k * WARPS == n_mix, inside);
         }
-        if (ROWS > 1) block_barrier(); /* before the next rows */
+        fold_sums<16>(sum);
+        fold_sums<8>(sum);
+        fold_sums<4>(sum);
+        fold_sums<2>(sum);
+        fold_sums<1>(sum);
+        sums[lane / OUTPUTS][warp + lane % OUTPUTS * WARPS] = sum[0];
+        block_barrier();
+        for (int r = warp; r < MANY && row + r < end; r += WARPS)
+            if (lane <= n_mix)
+                a.partial[((size_t)(row + r) * (size_t)HYPER_SLICES(n) + (size_t)block_x()) *
+                              (size_t)(n_mix + 1) +
+                          (size_t)lane] = sums[r][lane];
     }
 }
 
 template <int HALF> static void hyper_mix(device *d, const mix_arguments &from) {
-    enum { MANY_ROWS = 256, TOGETHER = 8, PER_BLOCK = 32 };
+    enum { MANY_ROWS = 256, PER_BLOCK = 32 };
     mix_arguments a = from;
     int n = a.v.n_rows;
     unsigned slices = (unsigned)HYPER_SLICES(a.v.n_embd);
-    a.rows_per_block = n >= MANY_ROWS ? (int)PER_BLOCK : 1;
-    dim3 grid(slices, (unsigned)((n + a.rows_per_block - 1) / a.rows_per_block));
-    if (a.v.n_streams != 4 || a.next.n_mix >= 32)
+    a.rows_per_block = PER_BLOCK;
+    if (a.v.n_streams != STREAMS || a.next.n_mix >= WARP)
         launch(d, hyper_mix_kernel<HALF>, dim3(slices, (unsigned)n), THREADS, 0, a);
     else if (n >= MANY_ROWS)
-        launch(d, hyper_mix_4_kernel<HALF, TOGETHER>, grid, THREADS, 0, a);
+        launch(d, hyper_mix_many_kernel<HALF>,
+               dim3(slices, (unsigned)((n + PER_BLOCK - 1) / PER_BLOCK)), THREADS, 0, a);
     else
-        launch(d, hyper_mix_4_kernel<HALF, 1>, grid, THREADS, 0, a);
+        launch(d, hyper_mix_4_kernel<HALF>, dim3(slices, (unsigned)n), THREADS, 0, a);
 }
 
 void hyper_mix_run(device *d, const step_view &v, float *streams, const float *mix,
