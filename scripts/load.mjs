@@ -63,8 +63,10 @@ function cpuSeconds(server) {
 
 const quantile = (values, q) => values.sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(q * values.length))];
 
-/** A long prompt, sent again: how long to its first token then, beside one decoding step. */
-async function again(server, runs = 5) {
+const CHUNK = 512; // most tokens of one step
+
+/** A long prompt, sent again: how long to its first token then, beside one decoding step and one chunk of a prompt. */
+async function again(server, runs) {
   const first = [], second = [], steps = [];
   let promptTokens = 0;
   for (let i = 0; i < runs; i++) {
@@ -75,15 +77,16 @@ async function again(server, runs = 5) {
     second.push(after.first);
     steps.push((after.seconds * 1000 - after.first) / (after.tokens - 1));
   }
-  return { promptTokens, firstMs: quantile(first, 0.5), againMs: quantile(second, 0.5), stepMs: quantile(steps, 0.5) };
+  const firstMs = quantile(first, 0.5);
+  return { promptTokens, firstMs, againMs: quantile(second, 0.5), stepMs: quantile(steps, 0.5), chunkMs: firstMs * Math.min(1, CHUNK / promptTokens) };
 }
 
 /** Everything that `main` prints. */
-export async function load({ streams = 64, seconds = 60, cases = CASES, args = [] } = {}) {
+export async function load({ streams = 64, seconds = 60, cases = CASES, args = [], repeats = 0 } = {}) {
   const server = await Server.start(['--slots', String(streams), '--queue', String(streams), '--max-connections', String(streams + 16),
     '--ctx', '2048', ...args], { model: nanoModel() });
   try {
-    const repeated = await again(server);
+    const repeated = repeats > 0 ? await again(server, repeats) : undefined;
     // Alone, twice: the second time prompts are known already, as they will be under load.
     const alone = [];
     for (const body of cases) alone.push(await stream(server.port, body));
@@ -120,13 +123,13 @@ async function main() {
   const { values } = parseArgs({ options: { streams: { type: 'string', default: '64' }, seconds: { type: 'string', default: '60' },
     threads: { type: 'string', default: '0' }, activations: { type: 'string', default: 'int8' }, json: { type: 'boolean', default: false } } });
   const r = await load({ streams: Number(values.streams), seconds: Number(values.seconds),
-    args: ['--threads', values.threads, '--activations', values.activations] });
+    args: ['--threads', values.threads, '--activations', values.activations], repeats: 5 });
   if (values.json) console.log(JSON.stringify(r));
   else console.log(`${r.streams} streams for ${r.seconds.toFixed(1)} s: ${r.answers} answers, ${r.errors} errors, ${r.incomplete} incomplete, ${r.wrong} wrong
 worst gap between two pieces ${r.worstGapMs.toFixed(0)} ms (median of the answers' worst ${r.medianWorstGapMs.toFixed(0)} ms), first piece after ${r.medianFirstMs.toFixed(0)} ms (median)
 ${r.tokensPerSecond.toFixed(0)} tokens/s in all, ${r.soloTokensPerSecond.toFixed(0)} tokens/s with one stream: ${r.ratio.toFixed(2)} times
 ${r.tokensPerCpuSecond.toFixed(0)} tokens per second of processor time in all, ${r.soloTokensPerCpuSecond.toFixed(0)} with one stream: ${r.cpuRatio.toFixed(2)} times
-a prompt of ${r.repeated.promptTokens} tokens: first token after ${r.repeated.firstMs.toFixed(1)} ms, sent again after ${r.repeated.againMs.toFixed(1)} ms; a decoding step takes ${r.repeated.stepMs.toFixed(1)} ms (medians)`);
+a prompt of ${r.repeated.promptTokens} tokens: first token after ${r.repeated.firstMs.toFixed(1)} ms, sent again after ${r.repeated.againMs.toFixed(1)} ms; a decoding step takes ${r.repeated.stepMs.toFixed(1)} ms, a chunk of ${CHUNK} tokens ${r.repeated.chunkMs.toFixed(1)} ms (medians)`);
   if (r.errors + r.incomplete + r.wrong > 0) process.exitCode = 1;
 }
 

@@ -74,7 +74,7 @@ export class Server {
     const all = ['-m', model, '--port', '0', '--ctx', '8192', ...args];
     server.child = spawn(serverBinary, all, {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, DS4_CONFIG: '/dev/null', DS4_MODEL: '', DS4_API_KEY: '', DS4_THREADS: '', ...env },
+      env: { ...process.env, DS4_CONFIG: '/dev/null', DS4_MODEL: '', DS4_API_KEY: '', DS4_THREADS: process.env.DS4_TEST_THREADS ?? '', ...env },
     });
     running.add(server.child);
     server.child.on('exit', () => running.delete(server.child));
