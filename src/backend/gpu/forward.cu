@@ -105,6 +105,10 @@ static void carve_all(carver *c, const ds4_hparams *hp, const sizes &s, buffers 
     carve_activation(c, s, &b->x, n, embd);
     carve_activation(c, s, &b->q_low, n, hp->q_lora);
     carve_activation(c, s, &b->heads, n, (size_t)hp->n_heads * hp->head_dim);
+    b->sorted = b->heads.split;
+    size_t wider = hp->n_embd > hp->n_ff ? hp->n_embd : hp->n_ff, pairs = n * used;
+    if (pairs * split_row_bytes((int)wider) > n * b->heads.row_bytes && s.split)
+        carve(c, &b->sorted, pairs * split_row_bytes((int)wider));
     carve_activation(c, s, &b->low, n, (size_t)hp->o_groups * hp->o_lora);
     carve_activation(c, s, &b->mid, n * used, hp->n_ff);
     carve_activation(c, s, &b->mid_shared, n, hp->n_ff);
@@ -283,8 +287,9 @@ static int expert_tile_rows(const pass &p) {
 static void run_products_in_tiles(const pass &p, const product_list &list, int tile_rows) {
     const ds4_hparams *hp = p.f->hp;
     const buffers &b = p.f->b;
-    expert_tiles tiles = {b.n_tiles, b.tile_expert, b.tile_first,   b.tile_count,
-                          b.pairs,   b.expert,      b.expert_weight};
+    expert_tiles tiles = {b.n_tiles,       b.tile_expert, b.tile_first,
+                          b.tile_count,    b.pairs,       b.expert,
+                          b.expert_weight, b.sorted,      p.v.n_rows * (int)hp->n_experts_used};
     int used = (int)hp->n_experts_used, most = used;
     if (p.v.n_rows > 1) most = most_expert_tiles(p.v.n_rows * used, (int)hp->n_experts, tile_rows);
     products_run(p.f->d, list, p.v.n_rows, tile_rows, tiles, most, p.f->w->code_book);
@@ -483,10 +488,12 @@ static void run_experts(pass *p) {
     product up = make_expert(p->w->up_experts, b.x, b.mid, used);
     up.gate = p->w->gate_experts;
     up.clamp = hp->swiglu_clamp[p->layer];
+    product down = make_expert(p->w->down_experts, b.mid, floats(b.down, embd), 1);
+    up.y_sorted = down.x_sorted =
+        up.m.tiled && down.m.tiled && keeps_rows_sorted(p->f->d, expert_tile_rows(*p));
     add(&list, up);
     run_products_in_tiles(*p, list, expert_tile_rows(*p));
     list = product_list{};
-    product down = make_expert(p->w->down_experts, b.mid, floats(b.down, embd), 1);
     product down_shared = make_product(p->w->down_shared, b.mid_shared, floats(b.y, embd));
     add(&list, down);
     if (p->v.n_rows == 1) {

@@ -26,6 +26,7 @@ struct buffers {
     /* activations */
     float *angles, *streams, *mix, *partial, *y, *q_lora, *q, *kv;
     activation x, q_low, heads, low, mid, mid_shared;
+    uint8_t *sorted; /* split rows of pairs; mostly where the heads were */
     float *comp_value, *comp_gate, *index_value, *index_gate, *index_query, *index_weight;
     float *scores;
     int *selected;

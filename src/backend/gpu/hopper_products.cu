@@ -1,20 +1,46 @@
 /* Products of many rows with Hopper's matrix instructions (wgmma, sm_90a): what wide_products.cu
  * does on any GPU, with the same sums in the same order. (The instruction gives the bits of
- * mma.sync: docs/gpu.md.) A block multiplies 8 tiles, 128 weight rows, by up to 128 activation
- * rows. Its two warpgroups own 4 tiles each: a warp turns the next weights of its tile into
- * registers while the matrix unit multiplies the ones before. Activations come to shared memory in
- * the background, two stages of 128 columns. */
+ * mma.sync: docs/gpu.md.)
+ *
+ * A block stays on its multiprocessor and takes one piece of work after the other: 8 tiles, 128
+ * weight rows, by up to 128 activation rows. One warp has the copy engine bring the activations, 64
+ * columns at a time, into a ring of stages, also those of the next piece. Two warpgroups own 4
+ * tiles each: a warp turns the next weights of its tile into registers while the matrix unit
+ * multiplies the ones before; they wait for stages, not for each other. The blocks of a cluster
+ * multiply different weights by the same activations: each brings a part of them to all. */
+#include "backend/gpu/hopper.h"
 #include "backend/gpu/tile_multiply.h"
 
 namespace GPU_NAMESPACE {
 
-enum { THREADS = 256, BLOCK_TILES = 8, ROWS = HOPPER_ROWS, STAGES = 2, ALIGNED = 1024 };
+enum {
+    CLUSTER = 2,               /* blocks */
+    CONSUMERS = 256,           /* threads that multiply */
+    THREADS = CONSUMERS + 128, /* registers are handed out by warpgroups */
+    CONSUMER_REGISTERS = 240,
+    OTHER_REGISTERS = 24,
+    BLOCK_TILES = 8,
+    ROWS = HOPPER_ROWS,
+    PLANE = ROWS * 128, /* 32 columns of all rows: 64 bytes of high halves, 64 of low ones */
+    STAGES = 4,
+    STAGE_BYTES = 2 * PLANE,
+    TOTAL_BYTES = ROWS / 2 * CONSUMERS * 4,
+    MORE_BYTES = 2 * PLANE, /* the code book, or sums of 16 columns */
+    ALIGNED = 1024,
+    SHARED_BYTES = STAGES * STAGE_BYTES + TOTAL_BYTES + MORE_BYTES + ALIGNED,
+    BAND = 8, /* clusters that share rows at about the same time */
+    WIDTHS = 4
+};
 
-typedef row_tile_of<ROWS> hopper_rows;
+/* Columns of a matrix instruction: no more than there are rows. */
+ANYWHERE int columns_of(int width) {
+    return width == 0 ? 64 : width == 1 ? 96 : width == 2 ? 112 : 128;
+}
 
 struct hopper_arguments {
+    CUtensorMap maps[WIDTHS]; /* of the activations, in boxes of each width */
     product_list list;
-    int first_block[MAX_PRODUCTS + 1];
+    int first_work[MAX_PRODUCTS + 1];
     int n_rows;
     expert_tiles tiles;
     const uint32_t *code_book;
@@ -25,154 +51,141 @@ ANYWHERE int group_tiles(const product &p) {
     return p.gate.codes != nullptr ? BLOCK_TILES / 2 : (int)BLOCK_TILES;
 }
 
-ANYWHERE int hopper_groups(const product &p) {
-    return ((p.m.n_out + TILE - 1) / TILE + group_tiles(p) - 1) / group_tiles(p);
+/* Groups of tiles, one for each block of a cluster. */
+ANYWHERE int cluster_groups(const product &p) {
+    int tiles = (p.m.n_out + TILE - 1) / TILE, together = CLUSTER * group_tiles(p);
+    return (tiles + together - 1) / together;
 }
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-#define SUM_4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+/* A piece of work of a cluster. */
+struct work {
+    const product *p; /* NULL: there is none */
+    int group, expert, first,
+        n; /* rows [first, first + n), in the order of the pairs if by expert */
+};
 
-/* d (64 x N) = a b, or d += a b when `add`: b is 16 columns of a plane. */
-template <int N> DEVICE void multiply_group(float *d, const uint32_t *a, uint64_t b, int add);
-template <>
-__device__ __forceinline__ void multiply_group<32>(float *d, const uint32_t *a, uint64_t b,
-                                                   int add) {
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %21, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 "
-                 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15}, "
-                 "{%16,%17,%18,%19}, %20, p, 1, 1, 0;\n}\n"
-                 : SUM_4(d, 0), SUM_4(d, 4), SUM_4(d, 8), SUM_4(d, 12)
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
-}
-template <>
-__device__ __forceinline__ void multiply_group<64>(float *d, const uint32_t *a, uint64_t b,
-                                                   int add) {
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
-                 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,"
-                 "%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "
-                 "{%32,%33,%34,%35}, %36, p, 1, 1, 0;\n}\n"
-                 : SUM_4(d, 0), SUM_4(d, 4), SUM_4(d, 8), SUM_4(d, 12), SUM_4(d, 16), SUM_4(d, 20),
-                   SUM_4(d, 24), SUM_4(d, 28)
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
-}
-template <>
-__device__ __forceinline__ void multiply_group<96>(float *d, const uint32_t *a, uint64_t b,
-                                                   int add) {
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %53, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n96k16.f32.f16.f16 "
-                 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,"
-                 "%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,"
-                 "%38,%39,%40,%41,%42,%43,%44,%45,%46,%47}, "
-                 "{%48,%49,%50,%51}, %52, p, 1, 1, 0;\n}\n"
-                 : SUM_4(d, 0), SUM_4(d, 4), SUM_4(d, 8), SUM_4(d, 12), SUM_4(d, 16), SUM_4(d, 20),
-                   SUM_4(d, 24), SUM_4(d, 28), SUM_4(d, 32), SUM_4(d, 36), SUM_4(d, 40),
-                   SUM_4(d, 44)
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
-}
-template <>
-__device__ __forceinline__ void multiply_group<112>(float *d, const uint32_t *a, uint64_t b,
-                                                    int add) {
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %61, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n112k16.f32.f16.f16 "
-                 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,"
-                 "%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,"
-                 "%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55}, "
-                 "{%56,%57,%58,%59}, %60, p, 1, 1, 0;\n}\n"
-                 : SUM_4(d, 0), SUM_4(d, 4), SUM_4(d, 8), SUM_4(d, 12), SUM_4(d, 16), SUM_4(d, 20),
-                   SUM_4(d, 24), SUM_4(d, 28), SUM_4(d, 32), SUM_4(d, 36), SUM_4(d, 40),
-                   SUM_4(d, 44), SUM_4(d, 48), SUM_4(d, 52)
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
-}
-template <>
-__device__ __forceinline__ void multiply_group<128>(float *d, const uint32_t *a, uint64_t b,
-                                                    int add) {
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 "
-                 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,"
-                 "%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,"
-                 "%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,"
-                 "%56,%57,%58,%59,%60,%61,%62,%63}, "
-                 "{%64,%65,%66,%67}, %68, p, 1, 1, 0;\n}\n"
-                 : SUM_4(d, 0), SUM_4(d, 4), SUM_4(d, 8), SUM_4(d, 12), SUM_4(d, 16), SUM_4(d, 20),
-                   SUM_4(d, 24), SUM_4(d, 28), SUM_4(d, 32), SUM_4(d, 36), SUM_4(d, 40),
-                   SUM_4(d, 44), SUM_4(d, 48), SUM_4(d, 52), SUM_4(d, 56), SUM_4(d, 60)
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
-}
-DEVICE void group_fence() {
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-DEVICE void group_commit() {
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-/* All but the last N groups are done; d was written by one of them. */
-template <int N, int SUMS> DEVICE void group_wait(float *d) {
-    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
-    UNROLL
-    for (int i = 0; i < SUMS; i++) asm volatile("" : "+f"(d[i])::"memory");
-}
-/* 128-byte rows, eight of them a swizzled unit of 1024 bytes. */
-DEVICE uint64_t plane_place(uint32_t at) {
-    return (uint64_t)(at >> 4 & 0x3fff) | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 |
-           (uint64_t)1 << 62;
+DEVICE work work_at(const hopper_arguments &t, int at) {
+    int index = 0;
+    work w = {};
+    if (at >= t.first_work[t.list.n]) return w;
+    while (at >= t.first_work[index + 1]) index++;
+    const product &p = t.list.items[index];
+    int groups = cluster_groups(p), local = at - t.first_work[index];
+    if (p.by_expert) {
+        int tile = local / groups;
+        if (tile >= *t.tiles.n_tiles) return w;
+        w.group = local % groups;
+        w.expert = t.tiles.expert[tile];
+        w.first = t.tiles.first[tile];
+        w.n = t.tiles.count[tile];
+    } else {
+        int row_tiles = (t.n_rows + ROWS - 1) / ROWS, band = local / (row_tiles * BAND);
+        int left = groups - band * BAND, width = left < BAND ? left : (int)BAND;
+        local -= band * row_tiles * BAND;
+        w.group = band * BAND + local % width;
+        w.first = local / width * ROWS;
+        w.n = t.n_rows - w.first < ROWS ? t.n_rows - w.first : (int)ROWS;
+    }
+    w.p = &p;
+    w.group = w.group * CLUSTER + cluster_rank();
+    return w;
 }
 
-template <int TYPE, int N> struct hopper {
+/* Several products may be in a launch, only the last of which may have less work than planned. */
+DEVICE bool next_work(const hopper_arguments &t, int &at, work &w) {
+    int step = (int)gridDim.x / CLUSTER;
+    for (at += step; at < t.first_work[t.list.n]; at += step) {
+        w = work_at(t, at);
+        if (w.p != nullptr) return true;
+    }
+    w.p = nullptr;
+    return false;
+}
+
+DEVICE int width_of(const work &w, bool even) {
+    return w.n <= 64 ? 0 : even || w.n > 112 ? 3 : w.n <= 96 ? 1 : 2;
+}
+
+/* Memory of a block. */
+struct places {
+    uint32_t stages, more, full, empty; /* barriers: [STAGES] */
+    uint64_t planes;                    /* the stages, as matrix instructions name them */
+    uint8_t *table;
+    float *totals; /* [ROWS / 2][CONSUMERS] */
+    int *y_row;
+};
+
+/* ---- the copies ---- */
+
+template <int TYPE> DEVICE void bring_all(const hopper_arguments &t, const places &s) {
+    typedef tile_format<TYPE> F;
+    work w;
+    uint32_t step = 0, box = 0;
+    for (int at = (int)blockIdx.x / CLUSTER - (int)gridDim.x / CLUSTER; next_work(t, at, w);) {
+        const activation &x = w.p->x;
+        int width = width_of(w, F::BLOCK_FACTOR), rows = columns_of(width) / CLUSTER;
+        int rank = cluster_rank(), first = w.first + rank * rows;
+        uint32_t offset = (uint32_t)(rank * rows * 128), bytes = (uint32_t)(rows * CLUSTER * 128);
+        const CUtensorMap *map = &t.maps[width];
+        int sums = (int)sums_offset(x) / 2 + x.first / MACRO * 32;
+        int n = split_width(w.p->m.n_in) / 64;
+        for (int i = 0; i < n; i++, step++) {
+            uint32_t stage = s.stages + step % STAGES * STAGE_BYTES + offset;
+            uint32_t full = s.full + step % STAGES * 8;
+            bool more = F::MINIMA && i % 8 == 0; /* the sums of two macros */
+            barrier_wait(s.empty + step % STAGES * 8, step / STAGES % 2 ^ 1);
+            barrier_expect(full, more ? 3 * bytes : 2 * bytes);
+            copy_box<CLUSTER>(stage, map, 2 * x.first + 128 * i, first, full);
+            copy_box<CLUSTER>(stage + PLANE, map, 2 * x.first + 128 * i + 64, first, full);
+            if (more) {
+                copy_box<CLUSTER>(s.more + box % 2 * PLANE + offset, map, sums + 32 * (i / 4),
+                                  first, full);
+                box++;
+            }
+        }
+    }
+}
+
+/* ---- the sums ---- */
+
+template <int TYPE> struct hopper {
     typedef tile_format<TYPE> F;
     typedef typename F::half_data half_data;
-    enum {
-        SUMS = N / 2,                               /* registers of a 64 x N sum */
-        APART = F::BLOCK_FACTOR || F::MACRO_FACTOR, /* sums of a block or macro have a factor */
-        PLANE = N * 128,     /* 64 columns of all rows, high or low halves, swizzled */
-        X_BYTES = 4 * PLANE, /* 128 columns */
-        STAGE_BYTES = X_BYTES + (F::MINIMA ? PLANE : 0),
-        BYTES = STAGES * STAGE_BYTES + SUMS * THREADS * 4
-    };
-    const product *p;
-    const hopper_rows *rows;
-    const uint32_t *table;
-    uint8_t *memory;
-    float *totals; /* [SUMS][THREADS] */
-    int group, n_halves;
-    const uint8_t *codes, *scales; /* of the warp's tile */
-    const uint8_t *from;           /* x: this thread's 16 bytes of each row */
-    uint32_t row_offset[N / 8], to;
 
-    DEVICE void open(hopper &s) {
-        const product &p = *s.p;
+    const hopper_arguments *t;
+    places at;
+    const uint32_t *table;
+    uint32_t step, box; /* as bring_all counts them */
+    int n_halves;
+    const uint8_t *codes, *scales;           /* of the warp's tile */
+    const uint8_t *next_codes, *next_scales; /* in the next piece of work */
+
+    DEVICE void find_weights(const work &w, const uint8_t **codes, const uint8_t **scales) {
+        const product &p = *w.p;
         bool pair = p.gate.codes != nullptr;
         int n_tiles = (p.m.n_out + TILE - 1) / TILE;
         const matrix &m = pair && warp_index() >= 4 ? p.gate : p.m;
-        int tile = s.group * group_tiles(p) + (pair ? warp_index() % 4 : warp_index());
+        int tile = w.group * group_tiles(p) + (pair ? warp_index() % 4 : warp_index());
         if (tile >= n_tiles) tile = n_tiles - 1; /* more than there are: not stored */
-        size_t place = (size_t)s.rows->expert * (size_t)n_tiles + (size_t)tile;
-        s.codes = m.codes + place * m.code_stride;
-        s.scales = m.scales + place * m.scale_stride;
-        int piece = lane_index(), block = piece / 8, low = piece / 4 % 2, row = warp_index();
-        s.from = p.x.split + 4 * p.x.first + 16 * piece;
-        s.to = (uint32_t)((block / 2 * 2 + low) * PLANE + row * 128 +
-                          (((block % 2 * 4 + piece % 4) ^ row) << 4));
-        UNROLL
-        for (int k = 0; k < N / 8; k++)
-            s.row_offset[k] =
-                row + 8 * k < s.rows->n ? (uint32_t)s.rows->x_row[row + 8 * k] * p.x.row_bytes : 0;
+        size_t place = (size_t)w.expert * (size_t)n_tiles + (size_t)tile;
+        *codes = m.codes + place * m.code_stride;
+        *scales = m.scales + place * m.scale_stride;
     }
 
-    DEVICE void fetch_half(const hopper &s, int half) {
-        uint8_t *stage = s.memory + half % STAGES * STAGE_BYTES;
-        UNROLL
-        for (int k = 0; k < N / 8; k++)
-            if (warp_index() + 8 * k < s.rows->n)
-                fetch_16(stage + s.to + k * 1024, s.from + s.row_offset[k] + half * 4 * HALF);
-        if (!F::MINIMA || half % 2 == 0) return;
-        const product &p = *s.p;
-        for (int i = thread_index(); i < s.rows->n * 4; i += THREADS) {
-            int r = i / 4, piece = i % 4;
-            fetch_16(stage + X_BYTES + r * 128 + ((piece ^ (r & 7)) << 4),
-                     split_row(p.x, s.rows->x_row[r]) + sums_offset(p.x) +
-                         (p.x.first / MACRO + half / 2) * 64 + piece * 16);
-        }
+    DEVICE void load_next(const hopper &s, int half, half_data &next) {
+        bool last = half + 1 == s.n_halves;
+        F::template load<0>(next, last ? s.next_codes : s.codes, last ? s.next_scales : s.scales,
+                            last ? 0 : half + 1);
+    }
+
+    DEVICE void await_stage(const hopper &s, uint32_t step) {
+        barrier_wait(s.at.full + step % STAGES * 8, step / STAGES % 2);
+    }
+    /* This warp needs the stage of a step no more. */
+    DEVICE void leave_stage(const hopper &s, uint32_t step) {
+        if (lane_index() < CLUSTER) barrier_arrive(s.at.empty + step % STAGES * 8, lane_index());
     }
 
     template <int REGISTERS> DEVICE void add_sums(float *sum, const float *part, float2 factor) {
@@ -181,237 +194,462 @@ template <int TYPE, int N> struct hopper {
     }
 
     /* minus dmin times minima times sums of 16 columns */
-    DEVICE void add_minima(const uint8_t *stage, const half_data &d, float *acc, float *part) {
-        uint32_t a[4], at = (uint32_t)__cvta_generic_to_shared(stage + X_BYTES);
+    template <int N>
+    DEVICE void add_minima(const hopper &s, int macro, const half_data &d, float *acc,
+                           float *part) {
+        uint32_t a[4],
+            at = s.at.more + (s.box + (uint32_t)macro / 2) % 2 * PLANE + (uint32_t)macro % 2 * 64;
         F::minima(d, a);
         group_fence();
         multiply_group<N>(part, a, plane_place(at), 0);
         multiply_group<N>(part, a, plane_place(at + 32), 1);
         group_commit();
-        group_wait<0, SUMS>(part);
-        add_sums<SUMS>(acc, part, F::minimum_factor(d));
+        group_wait<0, N / 2>(part);
+        add_sums<N / 2>(acc, part, F::minimum_factor(d));
     }
 
     /* The four products of a block of 32 columns and columns [first, first + COLUMNS) of the sum.
      */
     template <int COLUMNS>
-    DEVICE void multiply_block(uint32_t stage, int b, int first, uint32_t (*a)[4], float *sum,
-                               bool add) {
-        uint32_t plane = stage + (uint32_t)(b / 2 * 2 * PLANE + b % 2 * 64 + first * 128);
+    DEVICE void multiply_block(const hopper &s, uint32_t step, int b, int first, uint32_t (*a)[4],
+                               float *sum, bool add) {
+        uint32_t plane =
+            s.at.stages + step % STAGES * STAGE_BYTES + (uint32_t)(b % 2 * PLANE + first * 128);
         group_fence();
         UNROLL
-        for (int step = 0; step < 2; step++) {
-            uint32_t at = plane + 32 * (uint32_t)step;
-            multiply_group<COLUMNS>(sum, a[step], plane_place(at), step > 0 || add);
-            multiply_group<COLUMNS>(sum, a[step], plane_place(at + PLANE), 1);
+        for (int k = 0; k < 2; k++) {
+            uint32_t at = plane + 32 * (uint32_t)k;
+            multiply_group<COLUMNS>(sum, a[k], plane_place(at), k > 0 || add);
+            multiply_group<COLUMNS>(sum, a[k], plane_place(at + 64), 1);
         }
         group_commit();
     }
 
-    /* Once the half before is done with everywhere, its stage takes the next one. */
-    DEVICE void fetch_next(const hopper &s, int half, half_data &next) {
-        block_barrier();
-        if (half + 1 < s.n_halves) fetch_half(s, half + 1);
-        fetch_group();
-        if (TYPE != DS4_TYPE_F16) load_next(s, half, next);
-    }
-    DEVICE void load_next(const hopper &s, int half, half_data &next) {
-        F::template load<0>(next, s.codes, s.scales, half + 1 < s.n_halves ? half + 1 : half);
+    /* What block b of a half needs no more takes the same of another half. */
+    DEVICE void refill(half_data &d, const uint8_t *codes, const uint8_t *scales, int half, int b) {
+        d.codes[b] = stream_load((const uint4 *)codes + (half * 4 + b) * WARP + lane_index());
+        if (b == 3) d.scales = stream_load((const uint32_t *)scales + half * WARP + lane_index());
     }
 
     /* Blocks have factors: the sum is done in two parts, so that one is added up while the matrix
-     * unit works on the other. */
-    DEVICE void multiply_blocks(const hopper &s, int half, const half_data &d, half_data &next,
-                                float *acc) {
-        enum { COLUMNS = N / 2, REGISTERS = SUMS / 2 };
-        float part[REGISTERS], part1[REGISTERS];
+     * unit works on the other. A macro. */
+    template <int N>
+    DEVICE void multiply_blocks(hopper &s, int macro, half_data &d, float *acc, float *part,
+                                float *part1) {
+        enum { COLUMNS = N / 2, REGISTERS = N / 4, BLOCKS = MACRO / 32 };
+        uint32_t a[2][2][4];
         float2 last = {0.0f, 0.0f};
-        uint32_t a[2][2][4], stage = stage_of(s, half);
         UNROLL
-        for (int b = 0; b < 4; b++) {
-            F::block(d, b, half, s.table, a[b % 2]);
-            float2 factor = F::block_factor(d, b);
-            multiply_block<COLUMNS>(stage, b, 0, a[b % 2], part, false);
+        for (int b = 0; b < BLOCKS; b++) {
+            uint32_t step = s.step + (uint32_t)b / 2;
+            int half = 2 * macro + b / 4;
+            bool end = half + 1 == s.n_halves;
+            F::block(d, b % 4, half, s.table, a[b % 2]);
+            float2 factor = F::block_factor(d, b % 4);
+            refill(d, end ? s.next_codes : s.codes, end ? s.next_scales : s.scales,
+                   end ? 0 : half + 1, b % 4);
+            if (b % 2 == 0) await_stage(s, step);
+            multiply_block<COLUMNS>(s, step, b, 0, a[b % 2], part, false);
             if (b > 0) group_wait<1, REGISTERS>(part1);
+            if (b > 0 && b % 2 == 0) leave_stage(s, step - 1);
             if (b > 0) add_sums<REGISTERS>(acc + REGISTERS, part1, last);
-            multiply_block<COLUMNS>(stage, b, COLUMNS, a[b % 2], part1, false);
-            if (b == 0) fetch_next(s, half, next);
+            multiply_block<COLUMNS>(s, step, b, COLUMNS, a[b % 2], part1, false);
             group_wait<1, REGISTERS>(part);
             add_sums<REGISTERS>(acc, part, factor);
             last = factor;
         }
         group_wait<0, REGISTERS>(part1);
+        s.step += BLOCKS / 2;
+        leave_stage(s, s.step - 1);
         add_sums<REGISTERS>(acc + REGISTERS, part1, last);
     }
 
-    /* Macros have factors, or nothing has. */
-    DEVICE void multiply_macros(const hopper &s, int half, const half_data &d, half_data &next,
-                                float *acc, float *part) {
-        float *sum = F::MACRO_FACTOR ? part : acc;
-        uint32_t a[2][2][4], stage = stage_of(s, half);
-        if (TYPE == DS4_TYPE_F16)
-            load_next(s, half, next); /* what is loaded is multiplied as it is */
-        bool fresh = F::MACRO_FACTOR ? half % 2 == 0 : half % HALVES == 0;
+    template <int N> DEVICE void run_blocks(hopper &s, half_data &now, float *acc) {
+        enum { REGISTERS = N / 4 };
+        int n_macros = s.n_halves / 2;
+        for (int chunk = 0; chunk < n_macros; chunk += CHUNK_MACROS) {
+            float part[REGISTERS], part1[REGISTERS];
+            UNROLL
+            for (int i = 0; i < REGISTERS; i++) part[i] = part1[i] = 0.0f;
+            int end = chunk + CHUNK_MACROS < n_macros ? chunk + CHUNK_MACROS : n_macros;
+            for (int macro = chunk; macro < end; macro++)
+                multiply_blocks<N>(s, macro, now, acc, part, part1);
+            keep_totals<N>(s, acc, chunk == 0, end == n_macros);
+        }
+    }
+
+    /* What is loaded is multiplied as it is: nothing is left to do meanwhile. */
+    template <int N> DEVICE void run_plain(hopper &s, half_data &now, float *acc) {
+        for (int chunk = 0; chunk < s.n_halves; chunk += HALVES) {
+            int end = chunk + HALVES < s.n_halves ? chunk + HALVES : s.n_halves;
+            for (int half = chunk; half < end; half++) {
+                uint32_t a[4][2][4];
+                UNROLL
+                for (int b = 0; b < 4; b++) F::block(now, b, half, s.table, a[b]);
+                load_next(s, half, now);
+                UNROLL
+                for (int b = 0; b < 4; b++) {
+                    uint32_t step = s.step + (uint32_t)b / 2;
+                    if (b % 2 == 0) await_stage(s, step);
+                    multiply_block<N>(s, step, b, 0, a[b], acc, b > 0 || half > chunk);
+                }
+                group_wait<0, N / 2>(acc);
+                leave_stage(s, s.step);
+                leave_stage(s, s.step + 1);
+                s.step += 2;
+            }
+            keep_totals<N>(s, acc, chunk == 0, end == s.n_halves);
+        }
+    }
+
+    /* Half a macro (first: the first half), which has a factor. */
+    template <int N>
+    DEVICE void multiply_half(hopper &s, int half, bool first, const half_data &d, float *sum,
+                              uint32_t (*a)[2][4]) {
         UNROLL
         for (int b = 0; b < 4; b++) {
-            if (b > 1) group_wait<1, SUMS>(sum); /* a[b % 2] is free */
+            uint32_t step = s.step + (uint32_t)b / 2;
+            if (b > 0 || !first) group_wait<1, N / 2>(sum); /* a[b % 2] is free */
+            if (b == 3 || (b == 1 && !first)) leave_stage(s, step - 1);
             F::block(d, b, half, s.table, a[b % 2]);
-            multiply_block<N>(stage, b, 0, a[b % 2], sum, b > 0 || !fresh);
-            if (b == 0) fetch_next(s, half, next);
+            if (b % 2 == 0) await_stage(s, step);
+            multiply_block<N>(s, step, b, 0, a[b % 2], sum, b > 0 || !first);
         }
-        group_wait<0, SUMS>(sum);
-        if (!F::MACRO_FACTOR || half % 2 == 0) return;
-        if (F::MACRO_FACTOR) add_sums<SUMS>(acc, part, F::macro_factor(d));
-        if (F::MINIMA) add_minima(s.memory + half % STAGES * STAGE_BYTES, d, acc, part);
+        s.step += 2;
     }
 
-    DEVICE uint32_t stage_of(const hopper &s, int half) {
-        return (uint32_t)__cvta_generic_to_shared(s.memory + half % STAGES * STAGE_BYTES);
-    }
-
-    DEVICE void keep_totals(const hopper &s, float *acc, bool first) {
+    template <int N> DEVICE void run_macros(hopper &s, half_data &now, float *acc) {
+        float part[N / 2];
+        uint32_t a[2][2][4];
+        half_data next;
         UNROLL
-        for (int i = 0; i < SUMS; i++) {
-            float *total = s.totals + i * THREADS + thread_index();
-            *total = (first ? 0.0f : *total) + acc[i];
-            acc[i] = 0.0f;
+        for (int i = 0; i < N / 2; i++) part[i] = 0.0f;
+        for (int chunk = 0; chunk < s.n_halves; chunk += HALVES) {
+            int end = chunk + HALVES < s.n_halves ? chunk + HALVES : s.n_halves;
+            for (int half = chunk; half < end; half += 2) {
+                load_next(s, half, next);
+                multiply_half<N>(s, half, true, now, part, a);
+                now = next;
+                load_next(s, half + 1, next);
+                multiply_half<N>(s, half + 1, false, now, part, a);
+                group_wait<0, N / 2>(part);
+                leave_stage(s, s.step - 1);
+                add_sums<N / 2>(acc, part, F::macro_factor(now));
+                if constexpr (F::MINIMA) add_minima<N>(s, half / 2, now, acc, part);
+                now = next;
+            }
+            keep_totals<N>(s, acc, chunk == 0, end == s.n_halves);
         }
     }
 
-    DEVICE void run(hopper &s) {
-        float acc[SUMS], part[SUMS];
-        half_data now, next;
+    /* Sums of chunks; the last stay in registers. */
+    template <int N> DEVICE void keep_totals(const hopper &s, float *acc, bool first, bool last) {
+        float *totals = s.at.totals + thread_index();
         UNROLL
-        for (int i = 0; i < SUMS; i++) acc[i] = part[i] = 0.0f;
-        F::template load<0>(now, s.codes, s.scales, 0);
-        fetch_half(s, 0);
-        fetch_group();
-        for (int half = 0; half < s.n_halves; half++) {
-            fetch_finished<0>();
-            asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-            block_barrier(); /* this half has come */
-            if constexpr (F::BLOCK_FACTOR)
-                multiply_blocks(s, half, now, next, acc);
-            else
-                multiply_macros(s, half, now, next, acc, part);
-            if ((half + 1) % HALVES == 0 || half + 1 == s.n_halves)
-                keep_totals(s, acc, half < HALVES);
-            now = next;
+        for (int i = 0; i < N / 2; i++) {
+            float sum = (first ? 0.0f : totals[i * CONSUMERS]) + acc[i];
+            if (!last) totals[i * CONSUMERS] = sum;
+            acc[i] = last ? sum : 0.0f;
         }
-        block_barrier();
     }
 
-    /* By way of shared memory, so that 16 lanes hold a row's outputs of a tile. */
-    DEVICE void write(const hopper &s) {
-        enum { STRIDE = BLOCK_TILES * TILE + 1 };
-        const product &p = *s.p;
-        bool pair = p.gate.codes != nullptr;
-        int outputs = group_tiles(p) * TILE;
-        float *sums = (float *)s.memory;
-        UNROLL
-        for (int i = 0; i < SUMS; i++) {
-            int r = i / 4 * 8 + lane_index() % 4 * 2 + i % 2;
-            int o = warp_index() * TILE + lane_index() / 4 + i / 2 % 2 * 8;
-            sums[r * STRIDE + o] =
-                s.totals[i * THREADS + thread_index()] * (1.0f / ACTIVATION_SCALE);
+    /* ---- results ---- */
+
+    /* Outputs o = 16 k + g and o + 8 of a row, from the lanes of all g. */
+    DEVICE void store_two(const product &p, int row, int o, float y0, float y1, bool there) {
+        bool in0 = there && o < p.m.n_out, in1 = there && o + 8 < p.m.n_out;
+        if (p.y.plain != nullptr) {
+            float *to = p.y.plain + (size_t)row * (size_t)p.y.n + (size_t)(p.y.first + o);
+            if (in0) to[0] = y0;
+            if (in1) to[8] = y1;
         }
-        block_barrier();
-        for (int i = thread_index(); i < s.rows->n * outputs; i += THREADS) {
-            int r = i / outputs, o = i % outputs;
-            const float *from = sums + r * STRIDE + o;
-            float y = from[0];
-            if (pair) y = gated(y, from[BLOCK_TILES / 2 * TILE], p.clamp, s.rows->weight[r]);
-            store_product(p, s.rows->y_row[r], s.group * outputs + o, y, true);
+        if (p.y.split == nullptr) return;
+        float sum0 = in0 ? y0 : 0.0f, sum1 = in1 ? y1 : 0.0f;
+        UNROLL
+        for (int mask = 4; mask < WARP; mask *= 2) {
+            sum0 += warp_shuffle_xor(sum0, mask);
+            sum1 += warp_shuffle_xor(sum1, mask);
+        }
+        uint8_t *to = split_row(p.y, row);
+        store_half_pair(to, p.y.first + o, y0, in0);
+        store_half_pair(to, p.y.first + o + 8, y1, in1);
+        if (in0 && o % TILE == 0) store_sum(p.y, to, (p.y.first + o) / TILE, sum0 + sum1);
+    }
+
+    /* Two neighbours' values: the even one's lane stores both high halves, the other the low ones.
+     */
+    DEVICE void store_half_pair(uint8_t *row, int column, float y, bool inside) {
+        split_value v = split(inside ? y : 0.0f);
+        uint32_t mine = v.high | (uint32_t)v.low << 16;
+        uint32_t other = (uint32_t)warp_shuffle((int)mine, lane_index() ^ 4);
+        bool odd = column % 2 == 1;
+        uint32_t word = odd ? byte_mix(other, mine, 0x7632) : byte_mix(mine, other, 0x5410);
+        if (inside) *(uint32_t *)(row + split_offset(column & ~1) + (odd ? 64 : 0)) = word;
+    }
+
+    template <int N> DEVICE void write(const hopper &s, const work &w, const float *sum) {
+        const product &p = *w.p;
+        int t = lane_index() % 4, g = lane_index() / 4;
+        if (p.gate.codes == nullptr) {
+            int o = (w.group * BLOCK_TILES + warp_index()) * TILE + g;
+            UNROLL
+            for (int i = 0; i < N / 2; i += 4) UNROLL
+            for (int k = 0; k < 2; k++) {
+                int r = 2 * i + 2 * t + k;
+                store_two(p, s.at.y_row[r], o, sum[i + k] * (1.0f / ACTIVATION_SCALE),
+                          sum[i + 2 + k] * (1.0f / ACTIVATION_SCALE), r < w.n);
+            }
+            return;
+        }
+        float *totals = s.at.totals;
+        UNROLL
+        for (int i = 0; i < N / 2; i++) totals[i * CONSUMERS + thread_index()] = sum[i];
+        part_barrier(1, CONSUMERS);
+        const float *ups = totals + thread_index() % (CONSUMERS / 2), *gates = ups + CONSUMERS / 2;
+        int o = (w.group * (BLOCK_TILES / 2) + warp_index() % 4) * TILE + g;
+        int first = warp_index() / 4 * (N / 4); /* a warpgroup has half of the rows */
+        for (int i = first; i < first + N / 4; i += 4) UNROLL
+        for (int k = 0; k < 2; k++) {
+            int r = 2 * i + 2 * t + k;
+            bool there = r < w.n;
+            float weight = there && p.by_expert ? s.t->tiles.weight[s.at.y_row[ROWS + r]] : 1.0f;
+            float y[2];
+            UNROLL
+            for (int h = 0; h < 2; h++) {
+                int place = (i + k + 2 * h) * CONSUMERS;
+                y[h] = gated(ups[place] * (1.0f / ACTIVATION_SCALE),
+                             gates[place] * (1.0f / ACTIVATION_SCALE), p.clamp, weight);
+            }
+            store_two(p, s.at.y_row[r], o, y[0], y[1], there);
+        }
+    }
+
+    /* Where the rows' results go: y_row[ROWS], then the pairs. */
+    DEVICE void find_results(const hopper &s, const work &w) {
+        int r = thread_index();
+        if (r < ROWS) {
+            int row = w.first + (r < w.n ? r : 0),
+                pair = w.p->by_expert ? s.t->tiles.pairs[row] : row;
+            s.at.y_row[r] = w.p->by_expert && !w.p->y_sorted ? pair : row;
+            s.at.y_row[ROWS + r] = pair;
+        }
+        part_barrier(1, CONSUMERS);
+    }
+
+    template <int N> DEVICE void run(hopper &s, const work &w, half_data &now) {
+        float acc[N / 2];
+        UNROLL
+        for (int i = 0; i < N / 2; i++) acc[i] = 0.0f;
+        if constexpr (F::BLOCK_FACTOR)
+            run_blocks<N>(s, now, acc);
+        else if constexpr (F::MACRO_FACTOR)
+            run_macros<N>(s, now, acc);
+        else
+            run_plain<N>(s, now, acc);
+        find_results(s, w);
+        write<N>(s, w, acc);
+        part_barrier(1, CONSUMERS); /* before totals and rows of the next */
+    }
+
+    DEVICE void run_all(hopper &s) {
+        work w;
+        half_data now;
+        s.step = s.box = 0;
+        int at = (int)blockIdx.x / CLUSTER - (int)gridDim.x / CLUSTER;
+        if (!next_work(*s.t, at, w)) return;
+        find_weights(w, &s.next_codes, &s.next_scales);
+        F::template load<0>(now, s.next_codes, s.next_scales, 0);
+        while (w.p != nullptr) {
+            work next;
+            int next_at = at;
+            s.n_halves = split_width(w.p->m.n_in) / HALF;
+            s.codes = s.next_codes;
+            s.scales = s.next_scales;
+            if (next_work(*s.t, next_at, next)) find_weights(next, &s.next_codes, &s.next_scales);
+            switch (width_of(w, F::BLOCK_FACTOR)) {
+            case 0:
+                run<64>(s, w, now);
+                break;
+            case 1:
+                run<F::BLOCK_FACTOR ? 64 : 96>(s, w, now);
+                break;
+            case 2:
+                run<F::BLOCK_FACTOR ? 64 : 112>(s, w, now);
+                break;
+            default:
+                run<128>(s, w, now);
+            }
+            s.box += (uint32_t)(s.n_halves / 2 + 1) / 2;
+            next_work(*s.t, at, w); /* again: registers are dearer */
         }
     }
 };
 
-template <int TYPE, int N>
-DEVICE void hopper_columns(const product &p, const hopper_rows &rows, const uint32_t *table,
-                           uint8_t *memory, int group) {
-    hopper<TYPE, N> s;
-    s.p = &p;
-    s.rows = &rows;
-    s.table = table;
-    s.memory = memory;
-    s.totals = (float *)(memory + STAGES * hopper<TYPE, N>::STAGE_BYTES);
-    s.group = group;
-    s.n_halves = split_width(p.m.n_in) / HALF;
-    hopper<TYPE, N>::open(s);
-    hopper<TYPE, N>::run(s);
-    hopper<TYPE, N>::write(s);
-}
-
-/* No more columns than there are rows. */
-template <int TYPE>
-DEVICE void hopper_format(const product &p, const hopper_rows &rows, const uint32_t *table,
-                          uint8_t *memory, int group) {
-    enum {
-        EVEN = tile_format<TYPE>::BLOCK_FACTOR
-    }; /* only sums that have halves of the same kind */
-    if (rows.n <= 64)
-        hopper_columns<TYPE, 64>(p, rows, table, memory, group);
-    else if (!EVEN && rows.n <= 96)
-        hopper_columns<TYPE, EVEN ? 64 : 96>(p, rows, table, memory, group);
-    else if (!EVEN && rows.n <= 112)
-        hopper_columns<TYPE, EVEN ? 64 : 112>(p, rows, table, memory, group);
-    else
-        hopper_columns<TYPE, 128>(p, rows, table, memory, group);
-}
-
-#else
-template <int TYPE>
-DEVICE void hopper_format(const product &, const hopper_rows &, const uint32_t *, uint8_t *, int) {}
 #endif
 
 /* One kernel per format: their needs of registers differ. */
 template <int TYPE> KERNEL LAUNCH_BOUNDS(THREADS, 1) hopper_kernel(ARGUMENTS hopper_arguments t) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     DYNAMIC_SHARED(uint8_t, dynamic);
-    SHARED hopper_rows rows;
-    SHARED_16 uint32_t table[TYPE == DS4_TYPE_IQ2_XXS ? (int)IQ2_TABLE : 4];
-    uint8_t *memory = (uint8_t *)(((uintptr_t)dynamic + ALIGNED - 1) / ALIGNED * ALIGNED);
-    int index = 0;
-    while (index + 1 < t.list.n && block_x() >= t.first_block[index + 1]) index++;
-    const product &p = t.list.items[index];
+    SHARED int y_row[2 * ROWS];
+    SHARED uint64_t barriers[2 * STAGES];
+    uint8_t *memory = dynamic + (-shared_place(dynamic) & (ALIGNED - 1));
+    places s;
+    s.stages = shared_place(memory);
+    s.planes = plane_place(s.stages);
+    s.table = memory + STAGES * STAGE_BYTES;
+    s.more = shared_place(s.table);
+    s.totals = (float *)(s.table + MORE_BYTES);
+    s.full = shared_place(barriers);
+    s.empty = s.full + STAGES * 8;
+    s.y_row = y_row;
     next_launch();
-    if (TYPE == DS4_TYPE_IQ2_XXS) fill_iq2_table(table, t.code_book);
+    if (TYPE == DS4_TYPE_IQ2_XXS) fill_iq2_table((uint32_t *)s.table, t.code_book);
+    if (thread_index() == 0) {
+        for (int i = 0; i < STAGES; i++) {
+            barrier_create(s.full + 8 * (uint32_t)i, 1);
+            barrier_create(s.empty + 8 * (uint32_t)i, CLUSTER * CONSUMERS / WARP);
+        }
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    cluster_barrier();
     previous_launch();
-    int groups = hopper_groups(p), local = block_x() - t.first_block[index];
-    int row_tiles = (t.n_rows + ROWS - 1) / ROWS;
-    int tile = p.by_expert ? local / groups : local % row_tiles;
-    int group = p.by_expert ? local % groups : local / row_tiles;
-    if (!find_rows(t.tiles, t.n_rows, p, tile, ROWS, rows)) return;
-    block_barrier();
-    hopper_format<TYPE>(p, rows, table, memory, group);
+    if (thread_index() >= CONSUMERS) {
+        give_registers<OTHER_REGISTERS>();
+        if (thread_index() == CONSUMERS) bring_all<TYPE>(t, s);
+        warp_barrier();
+    } else {
+        take_registers<CONSUMER_REGISTERS>();
+        hopper<TYPE> h;
+        h.t = &t;
+        h.at = s;
+        h.table = (const uint32_t *)s.table;
+        hopper<TYPE>::run_all(h);
+    }
+    cluster_barrier(); /* the others may still signal here */
+#endif
 }
 
+/* ---- launches ---- */
+
+/* Rows in the order of the pairs, so that the copy engine finds an expert's rows side by side. */
+struct sort_arguments {
+    const uint8_t *from;
+    uint8_t *to;
+    const int *pairs;
+    uint32_t row_bytes;
+    int divisor;
+};
+
+KERNEL sort_kernel(sort_arguments a) {
+    next_launch();
+    previous_launch();
+    const uint4 *from =
+        (const uint4 *)(a.from + (size_t)(a.pairs[block_x()] / a.divisor) * a.row_bytes);
+    uint4 *to = (uint4 *)(a.to + (size_t)block_x() * a.row_bytes);
+    for (uint32_t i = (uint32_t)thread_index(); i < a.row_bytes / 16;
+         i += (uint32_t)block_threads())
+        to[i] = from[i];
+}
+
+static product with_sorted_rows(device *d, const product &from, const expert_tiles &tiles) {
+    product p = from;
+    if (!p.by_expert || p.x_sorted) return p;
+    sort_arguments a = {p.x.split, tiles.sorted, tiles.pairs, p.x.row_bytes, p.x_divisor};
+    launch(d, sort_kernel, dim3((unsigned)tiles.n_pairs), 256, 0, a);
+    p.x.split = tiles.sorted;
+    p.x_sorted = 1;
+    return p;
+}
+
+typedef CUresult (*encode_function)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
+                                    const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
+                                    const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
+                                    CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+
+/* Boxes of 32 columns, high and low halves, and of as many rows as a block of a cluster brings. */
+static void make_maps(device *d, const activation &x, int n_rows, CUtensorMap *maps) {
+    void *entry = nullptr;
+    cudaDriverEntryPointQueryResult found;
+    device_note(d,
+                cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
+                                                 cudaEnableDefault, &found),
+                "a question");
+    if (entry == nullptr) return device_note(d, cudaErrorNotSupported, "a tensor map");
+    for (int i = 0; i < WIDTHS; i++) {
+        cuuint64_t size[2] = {x.row_bytes / 2, (cuuint64_t)n_rows}, stride[1] = {x.row_bytes};
+        cuuint32_t box[2] = {64, (cuuint32_t)(columns_of(i) / CLUSTER)}, step[2] = {1, 1};
+        CUresult result = ((encode_function)entry)(
+            &maps[i], CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2, x.split, size, stride, box, step,
+            CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+            CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+        if (result != CUDA_SUCCESS) device_note(d, cudaErrorInvalidValue, "a tensor map");
+    }
+}
+
+/* As many clusters as run at once, none more than there is work. */
+template <int TYPE> static void launch_clusters(device *d, const hopper_arguments &t, int n_work) {
+    void (*kernel)(const hopper_arguments) = hopper_kernel<TYPE>;
+    cudaLaunchAttribute attributes[2] = {};
+    attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[0].val.programmaticStreamSerializationAllowed = 1;
+    attributes[1].id = cudaLaunchAttributeClusterDimension;
+    attributes[1].val.clusterDim = {CLUSTER, 1, 1};
+    cudaLaunchConfig_t how = {};
+    how.gridDim = dim3((unsigned)(device_processors(d) / CLUSTER * CLUSTER));
+    how.blockDim = dim3(THREADS);
+    how.dynamicSmemBytes = SHARED_BYTES;
+    how.stream = device_stream(d);
+    how.attrs = attributes;
+    how.numAttrs = 2;
+    device_note(d,
+                cudaFuncSetAttribute((const void *)kernel,
+                                     cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED_BYTES),
+                "shared memory");
+    int clusters = 0;
+    device_note(d, cudaOccupancyMaxActiveClusters(&clusters, (const void *)kernel, &how),
+                "a question");
+    if (clusters > n_work) clusters = n_work;
+    if (clusters < 1) clusters = 1;
+    how.gridDim = dim3((unsigned)(clusters * CLUSTER));
+    device_note(d, cudaLaunchKernelEx(&how, kernel, t), "a launch");
+}
+
+/* The products of one format, of the same activations as the first of them that is not `done`. */
 template <int TYPE>
-static void run_format(device *d, const product_list &list, int n_rows, const expert_tiles &tiles,
-                       int max_tiles, const uint32_t *code_book) {
+static void run_format(device *d, const product_list &list, bool *done, int n_rows,
+                       const expert_tiles &tiles, int max_tiles, const uint32_t *code_book) {
     hopper_arguments t = {};
-    int n_blocks = 0, row_tiles = (n_rows + ROWS - 1) / ROWS;
-    enum { PLANE = ROWS * 128, TOTALS = ROWS / 2 * THREADS * 4 };
-    size_t bytes = STAGES * (4 * PLANE + (TYPE == DS4_TYPE_Q2_K ? PLANE : 0)) + TOTALS + ALIGNED;
+    int n_work = 0, row_tiles = (n_rows + ROWS - 1) / ROWS;
+    const uint8_t *x = nullptr;
     t.n_rows = n_rows;
     t.tiles = tiles;
     t.code_book = code_book;
     for (int i = 0; i < list.n; i++) {
         const product &p = list.items[i];
-        if (p.m.type != TYPE) continue;
-        t.first_block[t.list.n] = n_blocks;
-        t.list.items[t.list.n++] = p;
-        n_blocks += hopper_groups(p) * (p.by_expert ? max_tiles : row_tiles);
+        if (p.m.type != TYPE || done[i] || (x != nullptr && x != p.x.split)) continue;
+        if (t.list.n > 0 && p.by_expert != t.list.items[0].by_expert) continue;
+        x = p.x.split;
+        done[i] = true;
+        t.first_work[t.list.n] = n_work;
+        t.list.items[t.list.n++] = with_sorted_rows(d, p, tiles);
+        n_work += cluster_groups(p) * (p.by_expert ? max_tiles : row_tiles);
     }
-    t.first_block[t.list.n] = n_blocks;
-    if (t.list.n > 0) launch(d, hopper_kernel<TYPE>, dim3((unsigned)n_blocks), THREADS, bytes, t);
+    t.first_work[t.list.n] = n_work;
+    if (t.list.n == 0) return;
+    const product &p = t.list.items[0];
+    make_maps(d, p.x, p.by_expert ? tiles.n_pairs : n_rows, t.maps);
+    launch_clusters<TYPE>(d, t, n_work);
+    run_format<TYPE>(d, list, done, n_rows, tiles, max_tiles, code_book);
 }
 
 void hopper_products_run(device *d, const product_list &list, int n_rows, const expert_tiles &tiles,
                          int max_tiles, const uint32_t *code_book) {
-    run_format<DS4_TYPE_Q8_0>(d, list, n_rows, tiles, max_tiles, code_book);
-    run_format<DS4_TYPE_F16>(d, list, n_rows, tiles, max_tiles, code_book);
-    run_format<DS4_TYPE_IQ2_XXS>(d, list, n_rows, tiles, max_tiles, code_book);
-    run_format<DS4_TYPE_Q2_K>(d, list, n_rows, tiles, max_tiles, code_book);
+    bool done[MAX_PRODUCTS] = {};
+    run_format<DS4_TYPE_Q8_0>(d, list, done, n_rows, tiles, max_tiles, code_book);
+    run_format<DS4_TYPE_F16>(d, list, done, n_rows, tiles, max_tiles, code_book);
+    run_format<DS4_TYPE_IQ2_XXS>(d, list, done, n_rows, tiles, max_tiles, code_book);
+    run_format<DS4_TYPE_Q2_K>(d, list, done, n_rows, tiles, max_tiles, code_book);
 }
 
 } // namespace GPU_NAMESPACE

@@ -331,6 +331,16 @@ int wide_tile_rows(device *d) {
     return WIDE_ROWS;
 }
 
+bool keeps_rows_sorted(device *d, int tile_rows) {
+#ifdef __CUDACC__
+    return device_is_hopper(d) && tile_rows > NARROW_ROWS;
+#else
+    (void)d;
+    (void)tile_rows;
+    return false;
+#endif
+}
+
 void products_run(device *d, const product_list &list, int n_rows, int tile_rows,
                   const expert_tiles &tiles, int max_tiles, const uint32_t *code_book) {
     product_list plain = {}, wide = {}, narrow = {};

@@ -20,6 +20,8 @@ struct expert_tiles {
     const int *pairs;                  /* pair numbers, grouped by expert */
     const int *chosen;                 /* per pair: its expert */
     const float *weight;               /* per pair */
+    uint8_t *sorted;                   /* room for the split rows of all pairs, in that order */
+    int n_pairs;
 };
 
 struct product {
@@ -29,6 +31,7 @@ struct product {
     activation x, y; /* y: columns from y.first on */
     int by_expert;   /* rows are pairs from the tiles; x row = pair / x_divisor, y row = pair */
     int x_divisor;
+    int x_sorted, y_sorted; /* rows are in the order of the tiles' pairs, see keeps_rows_sorted */
 };
 
 struct product_list {
@@ -39,7 +42,10 @@ struct product_list {
 /* Rows of an expert tile, and whether many rows at once are worth the other kernel. `max_tiles`:
  * the most that there can be, for the size of the launch. `code_book`: of IQ2_XXS, see formats.h.
  */
-int wide_tile_rows(device *d);      /* of the matrix units, when there are many */
+int wide_tile_rows(device *d); /* of the matrix units, when there are many */
+/* The kernel for tiles of so many rows wants an expert's rows side by side: what it hands to
+ * another product may stay so. */
+bool keeps_rows_sorted(device *d, int tile_rows);
 int products_tile_rows(int n_rows); /* in float32: 1, 4 or 16 */
 void products_run(device *d, const product_list &list, int n_rows, int tile_rows,
                   const expert_tiles &tiles, int max_tiles, const uint32_t *code_book);
