@@ -11,7 +11,7 @@ namespace GPU_NAMESPACE {
 enum {
     ALIGNMENT = 256,
     SCORE_BYTES = 64 << 20,
-    PARTIAL_BYTES = 128 << 20,
+    PARTIAL_BYTES = 256 << 20,
     LOGIT_ROWS = 64,
     LEAST_TILE_ROWS = 1
 };
@@ -395,7 +395,9 @@ static void run_core(const pass &p, const attention_inputs &in) {
     bool tiled = tile_attention_suits(p.v);
     size_t floats = tiled ? tile_attention_floats(p.v, a.most_rows) : split_floats(hp, a.most_rows);
     size_t tile = p.f->s.attention_floats / floats;
-    a.row_tile = tile > (size_t)p.v.n_rows ? p.v.n_rows : (int)tile;
+    if (tile > (size_t)p.v.n_rows) tile = (size_t)p.v.n_rows;
+    int launches = (p.v.n_rows + (int)tile - 1) / (int)tile; /* all of about the same size */
+    a.row_tile = (p.v.n_rows + launches - 1) / launches;
     if (tiled)
         tile_attention_run(p.f->d, p.v, a);
     else
