@@ -77,10 +77,10 @@ function runNode(tier) {
 }
 
 const tallies = [];
-// The api tier looks at times and fills the machine by itself, so nothing runs beside it.
+// Nothing of another tier runs beside the api tier; which of its own tests may run together, tests/server.cmake says.
 const together = tiers.filter((tier) => CTEST_TIERS.includes(tier) && tier !== "api");
 if (together.length > 0) tallies.push([together.join("+"), runCtest(together, os.availableParallelism())]);
-if (tiers.includes("api")) tallies.push(["api", runCtest(["api"], 1)]);
+if (tiers.includes("api")) tallies.push(["api", runCtest(["api"], os.availableParallelism())]);
 for (const tier of tiers.filter((name) => NODE_TIERS.includes(name))) tallies.push([tier, runNode(tier)]);
 
 console.log("");
