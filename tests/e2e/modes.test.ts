@@ -80,7 +80,7 @@ describe("pi with the package installed from a path", () => {
     assert.match(await said("/ds4 restart"), /serving at/);
     assert.equal(sandbox.serverPids().length, 2);
     assert.match(await said("/ds4 stop"), /The server has ended\./);
-    assert.ok(!sandbox.serverPids().some(isAlive));
+    await until("the stopped server is gone", () => !sandbox.serverPids().some(isAlive));
     assert.deepEqual(await pi.prompt("again"), [ANSWER]);
     assert.equal(sandbox.serverPids().length, 3);
     assert.equal(await pi.close(), 0);
