@@ -166,6 +166,7 @@ static ds4_status read_entries(ds4_safetensors *all, shard *file, const char *te
         if (status == DS4_OK) status = append_tensor(all, &tensor, error);
         if (status != DS4_OK) return status;
     }
+    if (all->n_tensors == first) return DS4_OK; /* there may be no array yet */
     return check_overlaps(all->tensors + first, all->n_tensors - first, error);
 }
 
