@@ -125,7 +125,10 @@ static void solve_scales(iq2_state *s, const float *factors, const float *x, con
 static void restore_size(iq2_state *s, const float *x, const float *w) {
     float y[BLOCK], d = ds4_f16_bits_to_f32(s->d);
     factors_of(s, y);
-    for (unsigned i = 0; i < BLOCK; i++) y[i] *= d * (float)(2 * s->codes[i / GROUP] + 1);
+    for (unsigned i = 0; i < BLOCK; i++) {
+        unsigned group = i / GROUP;
+        y[i] *= d * (float)(2 * s->codes[group] + 1);
+    }
     s->d = ds4_refit_enlarge(s->d, ds4_refit_gain(x, y, w));
 }
 

@@ -122,8 +122,10 @@ static void refit(k_refit *r, const ds4_k_format *format, const float *importanc
     ds4_refit_weights(format->sigma_factor, r->x, importance, r->w);
     descend(r, s);
     float d = ds4_f16_bits_to_f32(s->d), dmin = ds4_f16_bits_to_f32(s->dmin);
-    for (unsigned i = 0; i < BLOCK; i++)
-        y[i] = d * (float)s->scales[i / r->n] * (float)s->q[i] - dmin * (float)s->mins[i / r->n];
+    for (unsigned i = 0; i < BLOCK; i++) {
+        unsigned g = i / r->n;
+        y[i] = d * (float)s->scales[g] * (float)s->q[i] - dmin * (float)s->mins[g];
+    }
     float gain = ds4_refit_gain(r->x, y, r->w);
     uint16_t new_d = ds4_refit_enlarge(s->d, gain), new_min = ds4_refit_enlarge(s->dmin, gain);
     if (new_d == s->d || (new_min == s->dmin && dmin > 0)) return; /* both or none */
