@@ -42,10 +42,10 @@ struct split_rows {
     int packed_from; /* rows from this one on are codes */
 };
 
-DEVICE void find_rows(const attention_arguments &t, int row, const visible &s, int first, int n,
+DEVICE void find_rows(const attention_arguments &t, const visible &s, int first, int n,
                       split_rows *rows) {
     int i = thread_index();
-    if (i < n) rows->row[i] = visible_row(t, row, s, first + i);
+    if (i < n) rows->row[i] = visible_row(t.v, s, first + i);
     if (i == 0) {
         int raw_rows = s.n_raw - first < 0 ? 0 : s.n_raw - first;
         rows->packed_from = t.v.kv_sim == DS4_KV_SIM_FULL ? raw_rows : (int)SPLIT;
@@ -113,7 +113,7 @@ KERNEL LAUNCH_BOUNDS(THREADS, 2) attend_kernel(attention_arguments t) {
     int stride = v.head_dim + 4;
     float *queries = tile + SPLIT * stride, *parts = queries + HEADS * v.head_dim;
     float *weights = parts + WARPS * HEADS * SPLIT; /* [HEADS][SPLIT] */
-    find_rows(t, row, s, first, n, &rows);
+    find_rows(t, s, first, n, &rows);
     load_queries(t, row, first_head, queries);
     block_barrier();
     load_tile(v, rows, n, tile);

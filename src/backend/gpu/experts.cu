@@ -96,61 +96,70 @@ DEVICE int sum_before(int value, int *part, int *total) {
     return part[thread_index()] - value;
 }
 
-/* Pairs sorted by expert, rows ascending, cut into tiles. A warp does one expert: it walks through
- * all pairs, 32 at a time, twice: to count its own, then, when all counts are known, to place them.
- */
-DEVICE int warp_expert() {
-    return block_x() * (GROUP_THREADS / WARP) + warp_index();
-}
-
+/* Pairs sorted by expert, rows ascending, cut into tiles. A block does one expert: it counts its
+ * pairs, then, when all counts are known, places them. Each warp walks through a part of all pairs,
+ * 32 at a time. */
 KERNEL count_kernel(route_arguments a) {
+    SHARED uint32_t total;
+    if (thread_index() == 0) total = 0;
     next_launch();
     previous_launch();
+    block_barrier();
     const routing &r = a.r;
-    int n_pairs = a.v.n_rows * r.n_used, e = warp_expert(), count = 0;
+    int n_pairs = a.v.n_rows * r.n_used;
+    uint32_t count = 0;
     UNROLL_8
-    for (int i = 0; i < n_pairs; i += WARP)
-        count +=
-            count_bits(warp_ballot(i + lane_index() < n_pairs && r.expert[i + lane_index()] == e));
-    if (lane_index() == 0 && e < r.n_experts) r.count[e] = count;
+    for (int i = thread_index(); i < n_pairs; i += GROUP_THREADS) count += r.expert[i] == block_x();
+    if (count > 0) atomic_add(&total, count);
+    block_barrier();
+    if (thread_index() == 0) r.count[block_x()] = (int)total;
+}
+
+/* Which of pairs [i, i + 32), below `end`, are of the block's expert. */
+DEVICE uint32_t owned(const routing &r, int i, int end) {
+    return warp_ballot(i + lane_index() < end && r.expert[i + lane_index()] == block_x());
 }
 
 KERNEL group_kernel(route_arguments a) {
-    SHARED int part[GROUP_THREADS], first_pair[GROUP_THREADS / WARP],
-        first_tile[GROUP_THREADS / WARP];
+    enum { WARPS = GROUP_THREADS / WARP };
+    SHARED int part[GROUP_THREADS], of_warp[WARPS], first_pair, first_tile;
     next_launch();
     previous_launch();
     const routing &r = a.r;
-    int pairs_before = 0, tiles_before = 0, mine = block_x() * (GROUP_THREADS / WARP);
+    int pairs_before = 0, tiles_before = 0, mine = block_x();
     for (int e0 = 0; e0 < r.n_experts; e0 += GROUP_THREADS) {
         int e = e0 + thread_index(), n_pairs_here, n_tiles_here;
         int count = e < r.n_experts ? r.count[e] : 0;
         int pair = pairs_before + sum_before(count, part, &n_pairs_here);
         int tile =
             tiles_before + sum_before((count + r.tile_rows - 1) / r.tile_rows, part, &n_tiles_here);
-        if (e >= mine && e < mine + GROUP_THREADS / WARP) {
-            first_pair[e - mine] = pair;
-            first_tile[e - mine] = tile;
+        if (e == mine) {
+            first_pair = pair;
+            first_tile = tile;
         }
         pairs_before += n_pairs_here;
         tiles_before += n_tiles_here;
     }
-    if (block_x() == 0 && thread_index() == 0) *r.n_tiles = tiles_before;
+    if (mine == 0 && thread_index() == 0) *r.n_tiles = tiles_before;
     block_barrier();
-    int e = warp_expert(), n_pairs = a.v.n_rows * r.n_used;
-    if (e >= r.n_experts) return; /* a whole warp */
-    int first = first_pair[warp_index()], tile = first_tile[warp_index()], count = r.count[e];
-    for (int i = lane_index(); i * r.tile_rows < count; i += WARP) {
+    int n_pairs = a.v.n_rows * r.n_used, count = r.count[mine], first = first_pair;
+    for (int i = thread_index(); i * r.tile_rows < count; i += GROUP_THREADS) {
         int left = count - i * r.tile_rows;
-        r.tile_expert[tile + i] = e;
-        r.tile_first[tile + i] = first + i * r.tile_rows;
-        r.tile_count[tile + i] = left < r.tile_rows ? left : r.tile_rows;
+        r.tile_expert[first_tile + i] = mine;
+        r.tile_first[first_tile + i] = first + i * r.tile_rows;
+        r.tile_count[first_tile + i] = left < r.tile_rows ? left : r.tile_rows;
     }
+    int per = (n_pairs + GROUP_THREADS - 1) / GROUP_THREADS * WARP, from = warp_index() * per;
+    int end = from + per < n_pairs ? from + per : n_pairs, own = 0;
     UNROLL_8
-    for (int i = 0; i < n_pairs; i += WARP) {
-        bool own = i + lane_index() < n_pairs && r.expert[i + lane_index()] == e;
-        uint32_t owners = warp_ballot(own);
-        if (own)
+    for (int i = from; i < end; i += WARP) own += count_bits(owned(r, i, end));
+    if (lane_index() == 0) of_warp[warp_index()] = own;
+    block_barrier();
+    for (int w = 0; w < warp_index(); w++) first += of_warp[w];
+    UNROLL_8
+    for (int i = from; i < end; i += WARP) {
+        uint32_t owners = owned(r, i, end);
+        if (owners >> lane_index() & 1)
             r.pairs[first + count_bits(owners & ((1u << lane_index()) - 1))] = i + lane_index();
         first += count_bits(owners);
     }
@@ -167,9 +176,8 @@ void route_run(device *d, const step_view &v, const routing &r) {
     size_t shared = (2 * (size_t)r.n_experts + (size_t)r.n_used) * sizeof(float);
     launch(d, route_kernel, dim3((unsigned)v.n_rows, 2), WARP, shared, a);
     if (v.n_rows == 1) return; /* each pair is a tile: tile_multiply.h */
-    unsigned blocks = (unsigned)(r.n_experts + GROUP_THREADS / WARP - 1) / (GROUP_THREADS / WARP);
-    launch(d, count_kernel, dim3(blocks), GROUP_THREADS, 0, a);
-    launch(d, group_kernel, dim3(blocks), GROUP_THREADS, 0, a);
+    launch(d, count_kernel, dim3((unsigned)r.n_experts), GROUP_THREADS, 0, a);
+    launch(d, group_kernel, dim3((unsigned)r.n_experts), GROUP_THREADS, 0, a);
 }
 
 } // namespace GPU_NAMESPACE

@@ -51,12 +51,16 @@ sizes forward_sizes(const ds4_model *model, const ds4_engine_options *options) {
     for (uint32_t l = 0; l < hp->n_layers; l++) {
         int width = (int)ds4_compressor_width(hp->ratio[l], hp->head_dim);
         if (hp->ratio[l] != 0 && width > s.comp_width) s.comp_width = width;
-        size_t floats = split_floats(hp, most_visible(hp, l, s.max_context));
+        int most = most_visible(hp, l, s.max_context);
+        size_t floats = split_floats(hp, most);
+        size_t tiled = tile_attention_floats((int)hp->n_heads, most);
+        if (tiled > floats) floats = tiled;
         if (floats > largest) largest = floats;
     }
     s.attention_floats = largest * (size_t)s.max_rows;
     size_t cap = PARTIAL_BYTES / sizeof(float);
     if (s.attention_floats > cap) s.attention_floats = cap > largest ? cap : largest;
+    s.down_floats = (size_t)s.max_rows * hp->n_experts_used * hp->n_embd;
     s.score_stride = s.max_context / DS4_RATIO_OVERLAP + 1;
     size_t rows = SCORE_BYTES / sizeof(float) / (size_t)s.score_stride;
     s.score_rows = !has_indexer(hp)            ? 0
@@ -130,7 +134,7 @@ static void carve_all(carver *c, const ds4_hparams *hp, const sizes &s, buffers 
     carve(c, &b->attention_partial, s.attention_floats);
     carve(c, &b->attention_ml, s.attention_floats / hp->head_dim * 2 + 2);
     carve(c, &b->router, n * hp->n_experts);
-    carve(c, &b->down, n * used * embd);
+    carve(c, &b->down, s.down_floats);
     carve(c, &b->expert, n * used);
     carve(c, &b->expert_weight, n * used);
     size_t tiles = (size_t)most_expert_tiles((int)(n * used), (int)hp->n_experts, LEAST_TILE_ROWS);
@@ -386,14 +390,18 @@ static void run_core(const pass &p, const attention_inputs &in) {
     a.partial = b.attention_partial;
     a.partial_ml = b.attention_ml;
     a.out = b.heads;
+    a.halves = (uint8_t *)b.down; /* the experts' outputs have been taken in */
+    a.halves_bytes = p.f->s.down_floats * sizeof(float);
     a.layer = (int)p.layer;
     a.ratio = in.ratio;
+    a.reach = p.shape->reach;
     a.most_rows = most_visible(hp, p.layer, p.shape->reach);
     if (in.ratio == DS4_RATIO_OVERLAP &&
         p.shape->reach / DS4_RATIO_OVERLAP > (int)hp->indexer_top_k)
         a.selected = b.selected;
     bool tiled = tile_attention_suits(p.v);
-    size_t floats = tiled ? tile_attention_floats(p.v, a.most_rows) : split_floats(hp, a.most_rows);
+    size_t floats =
+        tiled ? tile_attention_floats(p.v.n_heads, a.most_rows) : split_floats(hp, a.most_rows);
     size_t tile = p.f->s.attention_floats / floats;
     if (tile > (size_t)p.v.n_rows) tile = (size_t)p.v.n_rows;
     int launches = (p.v.n_rows + (int)tile - 1) / (int)tile; /* all of about the same size */

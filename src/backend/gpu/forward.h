@@ -45,6 +45,7 @@ struct sizes {
     int score_rows, score_stride, comp_width;
     bool plain, split;       /* forms of activations, see weights.h */
     size_t attention_floats; /* of attention_partial */
+    size_t down_floats;
 };
 
 /* What the launches of a step depend on, besides the contents of the step buffers. */

@@ -25,17 +25,23 @@ KERNEL query_kernel(query_arguments a) {
     if (head >= v.index_heads) return; /* a whole warp */
     float *q = a.query + ((size_t)row * (size_t)v.index_heads + (size_t)head) * (size_t)v.index_dim;
     const float *angles = v.angles + ((size_t)v.n_rows + (size_t)row) * (size_t)v.rope_dim;
-    float x[MAX_INDEX_DIM / WARP];
-    for (int j = 0; j < v.index_dim / WARP; j++) {
+    float x[INDEX_PARTS];
+    UNROLL
+    for (int j = 0; j < INDEX_PARTS; j++)
+        if (j < v.index_dim / WARP) x[j] = q[lane_index() + WARP * j];
+    UNROLL
+    for (int j = 0; j < INDEX_PARTS; j++) {
+        if (j >= v.index_dim / WARP) continue;
         int i = lane_index() + WARP * j, r = i - (v.index_dim - v.rope_dim);
-        x[j] = q[i];
         float other = warp_shuffle_xor(x[j], 1);
         if (r < 0) continue;
         float c = angles[r / 2 * 2], s = angles[r / 2 * 2 + 1];
         x[j] = r % 2 == 0 ? x[j] * c - other * s : other * s + x[j] * c;
     }
     round_index_row(v, x, nullptr);
-    for (int j = 0; j < v.index_dim / WARP; j++) q[lane_index() + WARP * j] = x[j];
+    UNROLL
+    for (int j = 0; j < INDEX_PARTS; j++)
+        if (j < v.index_dim / WARP) q[lane_index() + WARP * j] = x[j];
     if (lane_index() == 0)
         a.weight[(size_t)row * (size_t)v.index_heads + (size_t)head] *=
             (float)(1.0 / sqrt((double)v.index_dim * (double)v.index_heads));

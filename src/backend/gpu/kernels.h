@@ -90,16 +90,19 @@ struct attention {
     float *partial;      /* [row_tile][splits][H][D] */
     float *partial_ml;   /* [row_tile][splits][H][2] */
     activation out;      /* [rows][H*D] */
+    uint8_t *halves;     /* room for visible rows as halves: steps of many rows */
+    size_t halves_bytes;
     int layer, ratio;
+    int reach;     /* at least the largest position + 1 */
     int most_rows; /* any row sees at most */
     int row_tile;  /* rows that the partial buffers hold */
 };
 int attention_splits(int most_rows);
 void attention_run(device *d, const step_view &v, const attention &a);
-/* tile_attention.cu: the same on the matrix units, for some shapes; `partial` holds the scores of
- * row_tile rows, [row][H][tile_attention_floats / H]. */
+/* tile_attention.cu, wide_attention.cu: the same on the matrix units, for some shapes; `partial`
+ * holds the scores of row_tile rows, [row][H][tile_attention_floats / H]. */
 bool tile_attention_suits(const step_view &v);
-size_t tile_attention_floats(const step_view &v, int most_rows);
+size_t tile_attention_floats(int n_heads, int most_rows);
 void tile_attention_run(device *d, const step_view &v, const attention &a);
 
 /* experts.cu */

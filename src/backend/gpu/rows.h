@@ -106,36 +106,52 @@ DEVICE float stored_value(const step_view &v, const uint8_t *stored, int i) {
     return fp8_value(codes[i], power_of_two((int)codes[plain + i / FP8_BLOCK] - 127));
 }
 
+/* 2^e for any exponent of a float, also where it is no normal number. */
+DEVICE float any_power_of_two(int e) {
+    return power_of_two(e / 2) * power_of_two(e - e / 2);
+}
+
 /* Indexer rows and queries: the Hadamard transform in natural order, then FP4. One warp; lane l
- * holds elements l + 32 j, j < index_dim / 32. `stored` may be NULL. */
+ * holds elements l + 32 j, j < index_dim / 32, of INDEX_PARTS. `stored` may be NULL. (Loops have
+ * fixed bounds, so that x stays in registers.) */
+enum { INDEX_PARTS = MAX_INDEX_DIM / WARP };
+
 DEVICE void round_index_row(const step_view &v, float *x, uint8_t *stored) {
     int n = v.index_dim / WARP;
     if (v.kv_sim == DS4_KV_SIM_NONE) {
-        for (int j = 0; j < n && stored != nullptr; j++)
-            ((float *)stored)[lane_index() + WARP * j] = x[j];
+        UNROLL
+        for (int j = 0; j < INDEX_PARTS; j++)
+            if (j < n && stored != nullptr) ((float *)stored)[lane_index() + WARP * j] = x[j];
         return;
     }
+    UNROLL
     for (int stride = 1; stride < WARP; stride *= 2) {
-        for (int j = 0; j < n; j++) {
+        UNROLL
+        for (int j = 0; j < INDEX_PARTS; j++) {
+            if (j >= n) continue;
             float other = warp_shuffle_xor(x[j], stride);
             x[j] = lane_index() & stride ? other - x[j] : x[j] + other;
         }
     }
-    for (int stride = 1; stride < n; stride *= 2) {
-        for (int j = 0; j < n; j++) {
-            if (j & stride) continue;
+    UNROLL
+    for (int stride = 1; stride < INDEX_PARTS; stride *= 2) {
+        UNROLL
+        for (int j = 0; j < INDEX_PARTS; j++) {
+            if (j & stride || j + stride >= n) continue;
             float a = x[j], b = x[j + stride];
             x[j] = a + b;
             x[j + stride] = a - b;
         }
     }
     float norm = (float)(1.0 / sqrt((double)v.index_dim));
-    for (int j = 0; j < n; j++) {
+    UNROLL
+    for (int j = 0; j < INDEX_PARTS; j++) {
+        if (j >= n) continue;
         x[j] *= norm;
         float most = warp_max(fmaxf(fabsf(x[j]), 6.0f * 0x1p-126f));
         int k = ceil_log2(most / 6.0f);
-        uint32_t code = fp4_code(x[j], ldexpf(1.0f, -k));
-        x[j] = fp4_value(code, ldexpf(1.0f, k));
+        uint32_t code = fp4_code(x[j], any_power_of_two(-k));
+        x[j] = fp4_value(code, any_power_of_two(k));
         int neighbour = warp_shuffle((int)code, lane_index() ^ 1);
         if (stored == nullptr) continue;
         if (lane_index() % 2 == 0)
