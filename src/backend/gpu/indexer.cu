@@ -234,36 +234,79 @@ DEVICE uint32_t sort_key(float score) {
     return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
+enum { SELECT_THREADS = 1024, SELECT_WARPS = SELECT_THREADS / WARP, KEPT = 16 };
+
+/* A warp's part of a row's keys, [first, first + 32 per), 32 side by side: in registers when they
+ * are few. */
+struct warp_keys {
+    const float *scores;
+    int first, per, n;
+    uint32_t kept[KEPT];
+};
+
+DEVICE uint32_t key_at(const warp_keys &keys, int index) {
+    return index < keys.n ? sort_key(keys.scores[index]) : 0;
+}
+
+DEVICE void load_warp_keys(const float *scores, int n, warp_keys &keys) {
+    keys.scores = scores;
+    keys.per = (n + SELECT_THREADS - 1) / SELECT_THREADS;
+    keys.first = warp_index() * WARP * keys.per;
+    keys.n = n;
+    UNROLL
+    for (int k = 0; k < KEPT; k++)
+        if (k < keys.per) keys.kept[k] = key_at(keys, keys.first + k * WARP + lane_index());
+}
+
+/* visit(index, key) for each of them, by all lanes together; index may be beyond the last. */
+template <typename F> DEVICE void each_key(const warp_keys &keys, F visit) {
+    int index = keys.first + lane_index();
+    if (keys.per > KEPT) {
+        for (int k = 0; k < keys.per; k++) visit(index + k * WARP, key_at(keys, index + k * WARP));
+        return;
+    }
+    UNROLL
+    for (int k = 0; k < KEPT; k++)
+        if (k < keys.per) visit(index + k * WARP, keys.kept[k]);
+}
+
+/* Sum of the lanes before this one; *total: of all. */
+DEVICE uint32_t lanes_before(uint32_t v, uint32_t *total) {
+    int sum = (int)v;
+    UNROLL
+    for (int stride = 1; stride < WARP; stride *= 2) {
+        int other = warp_shuffle(sum, (lane_index() - stride) & (WARP - 1));
+        if (lane_index() >= stride) sum += other;
+    }
+    *total = (uint32_t)warp_shuffle(sum, WARP - 1);
+    return (uint32_t)sum - v;
+}
+
 /* The key of the k-th best and how many with that key belong to the best, by three rounds of
- * counting. */
-DEVICE uint32_t threshold_key(const float *scores, int n, int k, uint32_t *histogram,
+ * counting. A thread has two digits, the largest first. */
+DEVICE uint32_t threshold_key(const warp_keys &keys, int k, uint32_t *histogram, uint32_t *of_warp,
                               uint32_t *state, uint32_t *n_equal) {
     uint32_t prefix = 0, mask = 0, wanted = (uint32_t)k;
+    int top = RADIX - 1 - 2 * thread_index();
     for (int shift = 32 - RADIX_BITS;; shift = shift > RADIX_BITS ? shift - RADIX_BITS : 0) {
-        for (int i = thread_index(); i < RADIX; i += block_threads()) histogram[i] = 0;
+        histogram[top] = histogram[top - 1] = 0;
         block_barrier();
-        for (int j = thread_index(); j < n; j += block_threads()) {
-            uint32_t key = sort_key(scores[j]);
-            if ((key & mask) == prefix) atomic_add(&histogram[key >> shift & (RADIX - 1)], 1);
-        }
+        each_key(keys, [&](int index, uint32_t key) {
+            if (index < keys.n && (key & mask) == prefix)
+                atomic_add(&histogram[key >> shift & (RADIX - 1)], 1);
+        });
         block_barrier();
-        if (warp_index() ==
-            0) { /* lane l sums a 32nd, from the top; then one lane walks its part */
-            enum { PART = RADIX / WARP };
-            uint32_t sum = 0, above = 0;
-            int top = RADIX - 1 - lane_index() * PART;
-            for (int i = 0; i < PART; i++) sum += histogram[top - i];
-            for (int l = 0; l < WARP; l++) {
-                uint32_t other = (uint32_t)warp_shuffle((int)sum, l);
-                if (l < lane_index()) above += other;
-            }
-            if (above < wanted && above + sum >= wanted) {
-                uint32_t rest = wanted - above;
-                int digit = top;
-                while (histogram[digit] < rest) rest -= histogram[digit--];
-                state[0] = (uint32_t)digit;
-                state[1] = rest;
-            }
+        uint32_t sum = histogram[top] + histogram[top - 1], all, unused;
+        uint32_t above = lanes_before(sum, &all);
+        if (lane_index() == 0) of_warp[warp_index()] = all;
+        block_barrier();
+        uint32_t warps_above = lanes_before(of_warp[lane_index()], &unused);
+        above += (uint32_t)warp_shuffle((int)warps_above, warp_index());
+        if (above < wanted && above + sum >= wanted) {
+            uint32_t rest = wanted - above;
+            bool second = histogram[top] < rest;
+            state[0] = (uint32_t)(second ? top - 1 : top);
+            state[1] = second ? rest - histogram[top] : rest;
         }
         block_barrier();
         uint32_t digit_mask = (uint32_t)(RADIX - 1) << shift;
@@ -276,14 +319,11 @@ DEVICE uint32_t threshold_key(const float *scores, int n, int k, uint32_t *histo
     return prefix;
 }
 
-enum { SELECT_THREADS = 1024 };
-
 /* One block per row: rows are written ascending; ties go to the lower row. */
 KERNEL LAUNCH_BOUNDS(SELECT_THREADS, 1) select_kernel(select_arguments a) {
     next_launch();
     previous_launch();
-    SHARED uint32_t histogram[RADIX], state[2];
-    SHARED int above_of[SELECT_THREADS], equal_of[SELECT_THREADS];
+    SHARED uint32_t histogram[RADIX], state[2], of_warp[SELECT_WARPS], equal_of[SELECT_WARPS];
     const step_view &v = a.v;
     int row = a.first_row + block_x(), visible = visible_rows(v, row);
     int *selected = a.s.selected + (size_t)row * (size_t)v.top_k;
@@ -291,40 +331,35 @@ KERNEL LAUNCH_BOUNDS(SELECT_THREADS, 1) select_kernel(select_arguments a) {
         for (int i = thread_index(); i < visible; i += block_threads()) selected[i] = i;
         return;
     }
-    const float *scores = a.s.scores + (size_t)block_x() * (size_t)a.s.score_stride;
-    uint32_t n_equal;
-    uint32_t threshold = threshold_key(scores, visible, v.top_k, histogram, state, &n_equal);
-    int per = (visible + block_threads() - 1) / block_threads();
-    int from = thread_index() * per, to = from + per < visible ? from + per : visible;
-    int above = 0, equal = 0;
-    for (int j = from; j < to; j++) {
-        uint32_t key = sort_key(scores[j]);
-        above += key > threshold;
-        equal += key == threshold;
+    warp_keys keys;
+    load_warp_keys(a.s.scores + (size_t)block_x() * (size_t)a.s.score_stride, visible, keys);
+    uint32_t n_equal, unused, above = 0, equal = 0;
+    uint32_t threshold = threshold_key(keys, v.top_k, histogram, of_warp, state, &n_equal);
+    each_key(keys, [&](int index, uint32_t key) {
+        above += (uint32_t)count_bits(warp_ballot(index < keys.n && key > threshold));
+        equal += (uint32_t)count_bits(warp_ballot(index < keys.n && key == threshold));
+    });
+    if (lane_index() == 0) {
+        of_warp[warp_index()] = above;
+        equal_of[warp_index()] = equal;
     }
-    above_of[thread_index()] = above;
-    equal_of[thread_index()] = equal;
     block_barrier();
-    for (int stride = 1; stride < block_threads(); stride *= 2) { /* inclusive sums */
-        int add_above = thread_index() >= stride ? above_of[thread_index() - stride] : 0;
-        int add_equal = thread_index() >= stride ? equal_of[thread_index() - stride] : 0;
-        block_barrier();
-        above_of[thread_index()] += add_above;
-        equal_of[thread_index()] += add_equal;
-        block_barrier();
-    }
-    int n_above = above_of[thread_index()] - above, n_same = equal_of[thread_index()] - equal;
-    for (int j = from; j < to; j++) {
-        uint32_t key = sort_key(scores[j]);
-        int place = n_above + (n_same < (int)n_equal ? n_same : (int)n_equal);
-        if (key > threshold) {
-            selected[place] = j;
-            n_above++;
-        } else if (key == threshold) {
-            if (n_same < (int)n_equal) selected[place] = j;
-            n_same++;
-        }
-    }
+    above = lanes_before(of_warp[lane_index()], &unused);
+    equal = lanes_before(equal_of[lane_index()], &unused);
+    above = (uint32_t)warp_shuffle((int)above, warp_index());
+    equal = (uint32_t)warp_shuffle((int)equal, warp_index());
+    uint32_t below = (1u << lane_index()) - 1;
+    each_key(keys, [&](int index, uint32_t key) {
+        uint32_t better = warp_ballot(index < keys.n && key > threshold);
+        uint32_t same = warp_ballot(index < keys.n && key == threshold);
+        uint32_t n_same = equal + (uint32_t)count_bits(same & below);
+        uint32_t place =
+            above + (uint32_t)count_bits(better & below) + (n_same < n_equal ? n_same : n_equal);
+        bool taken = better >> lane_index() & 1 || (same >> lane_index() & 1 && n_same < n_equal);
+        if (taken) selected[place] = index;
+        above += (uint32_t)count_bits(better);
+        equal += (uint32_t)count_bits(same);
+    });
 }
 
 void index_select_run(device *d, const step_view &v, const selection &s) {
