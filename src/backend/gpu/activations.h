@@ -53,6 +53,15 @@ DEVICE split_value split(float x) {
     return s;
 }
 
+/* The same of two numbers below 4,094: words of two high and of two low halves. */
+DEVICE void split_small_pair(float x0, float x1, uint32_t *high, uint32_t *low) {
+    x0 *= ACTIVATION_SCALE;
+    x1 *= ACTIVATION_SCALE;
+    *high = floats_half2(x0, x1);
+    *low = floats_half2(x0 - half_bits_to_float((uint16_t)*high),
+                        x1 - half_bits_to_float((uint16_t)(*high >> 16)));
+}
+
 /* Byte of an element's high half in a row; low ones are 64 further. */
 DEVICE uint32_t split_offset(int column) {
     uint32_t e = (uint32_t)column & 31, t = e >> 3, s = e >> 2 & 1, h = e >> 1 & 1, l = e & 1;

@@ -91,6 +91,11 @@ DEVICE float half_bits_to_float(uint16_t bits) {
 DEVICE uint16_t float_to_half_bits(float v) {
     return __half_as_ushort(__float2half_rn(v));
 }
+DEVICE uint32_t floats_half2(float low, float high) { /* two halves in a word */
+    uint32_t r;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
 DEVICE uint32_t float_bits(float v) {
     return __float_as_uint(v);
 }

@@ -139,6 +139,9 @@ static inline uint32_t byte_signs(uint32_t bytes) {
 }
 float half_bits_to_float(uint16_t bits);
 uint16_t float_to_half_bits(float v);
+static inline uint32_t floats_half2(float low, float high) {
+    return float_to_half_bits(low) | (uint32_t)float_to_half_bits(high) << 16;
+}
 uint32_t half2_fma(uint32_t a, uint32_t b, uint32_t c);
 static inline uint32_t half2_multiply(uint32_t a, uint32_t b) {
     return half2_fma(a, b, 0x80008000u);

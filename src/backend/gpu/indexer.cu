@@ -125,10 +125,6 @@ DEVICE uint32_t fp4_half(uint32_t code) { /* E2M1 in the top bits of a half is t
     return (code & 7u) << 9 | (code & 8u) << 12;
 }
 
-DEVICE uint32_t two_halves(float a, float b) {
-    return float_to_half_bits(a) | (uint32_t)float_to_half_bits(b) << 16;
-}
-
 /* Keys [first, first + KEYS) as halves; those beyond `visible` are zeros. */
 DEVICE void load_keys(const step_view &v, const layer_state &state, int first, int visible,
                       uint8_t *tile) {
@@ -171,7 +167,7 @@ KERNEL LAUNCH_BOUNDS(THREADS, 2) tile_score_kernel(select_arguments a) {
         int h = i / (TILE_DIM / 2), e = i % (TILE_DIM / 2) * 2;
         uint32_t word = 0;
         if (h < v.index_heads)
-            word = two_halves(query[h * TILE_DIM + e], query[h * TILE_DIM + e + 1]);
+            word = floats_half2(query[h * TILE_DIM + e], query[h * TILE_DIM + e + 1]);
         *(uint32_t *)(memory + h * TILE_STRIDE + 2 * e) = word;
     }
     block_barrier();

@@ -8,10 +8,14 @@ enum {
     THREADS = 256,
     WARPS = THREADS / WARP,
     HEADS = 16,
-    VALUE_DIMS = 32,
     VALUE_THREADS = 512, /* a warp makes P of a head */
-    VALUE_ROWS = 640,    /* visible rows at once: a window and the selected rows */
-    VALUE_TILES = VALUE_ROWS / KEYS
+    /* visible rows at once: of one row a window and the selected ones; of several rows, whose
+     * blocks fill the device, fewer, but more lanes */
+    ONE_DIMS = 32,
+    ONE_ROWS = 640,
+    WINDOW_ROWS = 192, /* where there are no more: less memory, fewer registers */
+    SOME_DIMS = 128,
+    SOME_ROWS = 128
 };
 
 /* AT_ONCE pieces of 16 lanes for each thread: lanes [first, first + n) of visible rows
@@ -73,7 +77,8 @@ DEVICE void score_chunk(const uint8_t *queries, const uint8_t *keys, int stride,
     }
 }
 
-/* 16 heads of a row against SCORE_KEYS of its rows. Warps: chunks of lanes, then 16 rows each. */
+/* 16 heads of a row against tiles of SCORE_KEYS of its rows. Warps: chunks of lanes, then 16 rows
+ * each. */
 KERNEL LAUNCH_BOUNDS(THREADS, 2) scores_kernel(const tile_attention_arguments a) {
     enum { AT_ONCE = SCORE_KEYS * MAX_HEAD_DIM / 16 / THREADS, HEADS_AT_ONCE = HEADS / WARPS };
     DYNAMIC_SHARED(uint8_t, memory); /* queries, then rows */
@@ -81,59 +86,60 @@ KERNEL LAUNCH_BOUNDS(THREADS, 2) scores_kernel(const tile_attention_arguments a)
     const attention_arguments &t = a.t;
     next_launch();
     int local = block_z(), row = t.first_row + local, dim = t.v.head_dim, stride = 2 * dim + PAD;
-    int first_head = block_y() * HEADS, first = block_x() * SCORE_KEYS;
+    int first_head = block_y() * HEADS, first = block_x() * a.tiles * SCORE_KEYS;
     visible s = find_visible(t.v, t.a, row);
+    int end = first + a.tiles * SCORE_KEYS < s.n ? first + a.tiles * SCORE_KEYS : s.n;
     previous_launch();
     if (first >= s.n) return;
     uint8_t *keys = memory + 2 * HEADS * stride;
-    float4 x[HEADS_AT_ONCE][QUERY_QUADS];
     row_piece p[AT_ONCE];
-    int mine = warp_index() * HEADS_AT_ONCE;
-    load_queries<HEADS_AT_ONCE>(t, row, first_head + mine, x);
-    load_pieces<AT_ONCE, THREADS>(t.v, s, first, SCORE_KEYS, 0, dim, p);
-    store_queries<HEADS_AT_ONCE>(t, row, x, mine, HEADS, memory);
-    store_pieces<AT_ONCE, THREADS>(p, SCORE_KEYS, dim, keys);
-    block_barrier();
-    int chunk = warp_index() % CHUNKS, part = warp_index() / CHUNKS;
-    float sum[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
-    score_chunk(memory, keys + part * 16 * stride, stride, chunk * CHUNK_DIMS, dim, sum);
-    UNROLL
-    for (int j = 0; j < 2; j++) UNROLL
-    for (int i = 0; i < 2; i++)
-        *(float2 *)&sums[chunk][lane_index() / 4 + 8 * i]
-                        [part * 16 + j * 8 + lane_index() % 4 * 2] =
-            float2{sum[j][2 * i], sum[j][2 * i + 1]};
-    block_barrier();
-    int h = thread_index() / (SCORE_KEYS / 2), key = thread_index() % (SCORE_KEYS / 2) * 2;
-    float scale = (float)(1.0 / sqrt((double)dim) / ACTIVATION_SCALE);
-    float2 total = *(const float2 *)&sums[0][h][key];
-    UNROLL
-    for (int c = 1; c < CHUNKS; c++) {
-        float2 more = *(const float2 *)&sums[c][h][key];
-        total.x += more.x;
-        total.y += more.y;
+    {
+        float4 x[HEADS_AT_ONCE][QUERY_QUADS];
+        int mine = warp_index() * HEADS_AT_ONCE;
+        load_queries<HEADS_AT_ONCE>(t, row, first_head + mine, x);
+        load_pieces<AT_ONCE, THREADS>(t.v, s, first, SCORE_KEYS, 0, dim, p);
+        store_queries<HEADS_AT_ONCE>(t, row, x, mine, HEADS, memory);
     }
-    if (first_head + h < t.v.n_heads && first + key < s.n)
-        *(float2 *)(scores_of(a, local, first_head + h) + first + key) =
-            float2{total.x * scale, total.y * scale};
+    int chunk = warp_index() % CHUNKS, part = warp_index() / CHUNKS;
+    int h = thread_index() / (SCORE_KEYS / 2), pair = thread_index() % (SCORE_KEYS / 2) * 2;
+    float scale = (float)(1.0 / sqrt((double)dim) / ACTIVATION_SCALE);
+    for (int key = first; key < end; key += SCORE_KEYS) {
+        store_pieces<AT_ONCE, THREADS>(p, SCORE_KEYS, dim, keys);
+        block_barrier();
+        if (key + SCORE_KEYS < end)
+            load_pieces<AT_ONCE, THREADS>(t.v, s, key + SCORE_KEYS, SCORE_KEYS, 0, dim, p);
+        float sum[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+        score_chunk(memory, keys + part * 16 * stride, stride, chunk * CHUNK_DIMS, dim, sum);
+        UNROLL
+        for (int j = 0; j < 2; j++) UNROLL
+        for (int i = 0; i < 2; i++)
+            *(float2 *)&sums[chunk][lane_index() / 4 + 8 * i]
+                            [part * 16 + j * 8 + lane_index() % 4 * 2] =
+                float2{sum[j][2 * i], sum[j][2 * i + 1]};
+        block_barrier();
+        float2 total = *(const float2 *)&sums[0][h][pair];
+        UNROLL
+        for (int c = 1; c < CHUNKS; c++) {
+            float2 more = *(const float2 *)&sums[c][h][pair];
+            total.x += more.x;
+            total.y += more.y;
+        }
+        if (first_head + h < t.v.n_heads && key + pair < s.n)
+            *(float2 *)(scores_of(a, local, first_head + h) + key + pair) =
+                float2{total.x * scale, total.y * scale};
+    }
 }
 
 /* ---- values ---- */
 
-/* A head's scores of rows [key, key + chunk): two of every KEYS in each lane. */
-DEVICE void load_scores(const float *scores, int key, int end, float2 *x) {
+/* A head's scores of rows [key, end): two of every KEYS in each lane. */
+template <int TILES> DEVICE void load_scores(const float *scores, int key, int end, float2 *x) {
     UNROLL
-    for (int j = 0; j < VALUE_TILES; j++) {
+    for (int j = 0; j < TILES; j++) {
         int i = key + j * KEYS + 2 * lane_index();
         x[j] = i < end ? *(const float2 *)(scores + i) : float2{-INFINITY, -INFINITY};
         if (i + 1 >= end) x[j].y = -INFINITY;
     }
-}
-
-DEVICE float largest(const float2 *x, float top) {
-    UNROLL
-    for (int j = 0; j < VALUE_TILES; j++) top = fmaxf(top, fmaxf(x[j].x, x[j].y));
-    return top;
 }
 
 /* 16 heads x 8 lanes of a warp: sums over n rows, a multiple of KEYS. */
@@ -162,72 +168,82 @@ DEVICE void add_values(const uint8_t *weights, int weight_stride, const uint8_t 
 }
 
 DEVICE void store_output(const attention_arguments &t, int row, int head, int d, float x0, float x1,
-                         float total) {
+                         float factor) {
     if (head >= t.v.n_heads) return;
-    float2 x = finish_output(t, row, d, x0, x1, total);
+    float2 x = finish_output(t, row, d, x0, x1, factor);
     int column = head * t.v.head_dim + d;
     if (t.a.out.plain != nullptr)
         *(float2 *)(t.a.out.plain + (size_t)row * (size_t)t.a.out.n + (size_t)column) = x;
     if (t.a.out.split != nullptr) store_split_pair(split_row(t.a.out, row), column, x.x, x.y);
 }
 
-/* 16 heads, VALUE_DIMS lanes of the row. */
-KERNEL LAUNCH_BOUNDS(VALUE_THREADS, 1) values_kernel(const tile_attention_arguments a) {
+/* 16 heads, DIMS lanes of the row; ROWS visible rows at once. */
+template <int DIMS, int ROWS, int BLOCKS>
+KERNEL LAUNCH_BOUNDS(VALUE_THREADS, BLOCKS) values_kernel(const tile_attention_arguments a) {
     enum {
-        AT_ONCE = (VALUE_ROWS * VALUE_DIMS / 16 + VALUE_THREADS - 1) / VALUE_THREADS,
-        STRIDE = 2 * VALUE_DIMS + PAD
+        AT_ONCE = (ROWS * DIMS / 16 + VALUE_THREADS - 1) / VALUE_THREADS,
+        TILES = ROWS / KEYS,
+        STRIDE = 2 * DIMS + PAD,
+        WEIGHT_STRIDE = 2 * ROWS + PAD
     };
     DYNAMIC_SHARED(uint8_t, memory); /* P, then rows */
-    SHARED float totals[HEADS];
+    SHARED float factors[HEADS];
     const attention_arguments &t = a.t;
     next_launch();
-    int row = t.first_row + block_z(), first = block_x() * VALUE_DIMS;
+    int row = t.first_row + block_z(), first = block_x() * DIMS;
+    int dims = t.v.head_dim - first < DIMS ? t.v.head_dim - first : (int)DIMS;
     int first_head = block_y() * HEADS, mine = warp_index(), octet = warp_index();
     int head = first_head + mine < t.v.n_heads ? first_head + mine : t.v.n_heads - 1;
-    int weight_stride = 2 * a.chunk + PAD;
-    uint8_t *rows = memory + 2 * HEADS * weight_stride;
+    uint8_t *rows = memory + 2 * HEADS * WEIGHT_STRIDE;
     visible s = find_visible(t.v, t.a, row);
     float sink = t.a.sinks[head], top = sink, total = 0.0f, sum[4] = {0, 0, 0, 0};
     previous_launch();
     const float *scores = scores_of(a, block_z(), head);
-    for (int key = 0; key < s.n; key += a.chunk) {
-        int end = key + a.chunk < s.n ? key + a.chunk : s.n;
+    for (int key = 0; key < s.n; key += ROWS) {
+        int end = key + ROWS < s.n ? key + ROWS : s.n;
         int padded = (end - key + KEYS - 1) / KEYS * KEYS;
         row_piece p[AT_ONCE];
-        float2 x[VALUE_TILES];
-        load_scores(scores, key, end, x);
-        load_pieces<AT_ONCE, VALUE_THREADS>(t.v, s, key, padded, first, VALUE_DIMS, p);
+        float2 x[TILES];
+        load_scores<TILES>(scores, key, end, x);
+        load_pieces<AT_ONCE, VALUE_THREADS>(t.v, s, key, padded, first, dims, p);
         if (key == 0) {
-            top = largest(x, top);
-            for (int more = a.chunk + lane_index(); more < s.n; more += WARP)
+            UNROLL_8
+            for (int more = ROWS + lane_index(); more < s.n; more += WARP)
                 top = fmaxf(top, scores[more]);
+            UNROLL
+            for (int j = 0; j < TILES; j++) top = fmaxf(top, fmaxf(x[j].x, x[j].y));
             top = warp_max(top);
         } else {
             block_barrier();
         }
         UNROLL
-        for (int j = 0; j < VALUE_TILES; j++) {
+        for (int j = 0; j < TILES; j++) {
             int k = j * KEYS + 2 * lane_index();
-            uint8_t *to = memory + mine * weight_stride + 2 * k;
+            uint8_t *to = memory + mine * WEIGHT_STRIDE + 2 * k;
             if (j * KEYS < padded)
-                store_weights(x[j], top, key + k, end, &total, to, to + HEADS * weight_stride);
+                store_weights(x[j], top, key + k, end, &total, to, to + HEADS * WEIGHT_STRIDE);
         }
-        store_pieces<AT_ONCE, VALUE_THREADS>(p, padded, VALUE_DIMS, rows);
+        store_pieces<AT_ONCE, VALUE_THREADS>(p, padded, dims, rows);
         block_barrier();
-        if (octet < VALUE_DIMS / 8)
-            add_values(memory, weight_stride, rows + 16 * octet, STRIDE, padded, sum);
+        if (octet < dims / 8)
+            add_values(memory, WEIGHT_STRIDE, rows + 16 * octet, 2 * dims + PAD, padded, sum);
     }
     total = warp_sum(total) + expf(sink - top);
-    if (lane_index() == 0) totals[mine] = total;
+    if (lane_index() == 0) factors[mine] = output_factor(total);
     block_barrier();
-    if (octet >= VALUE_DIMS / 8) return;
+    if (octet >= dims / 8) return;
     int h = lane_index() / 4, d = first + octet * 8 + lane_index() % 4 * 2;
-    store_output(t, row, first_head + h, d, sum[0], sum[1], totals[h]);
-    store_output(t, row, first_head + h + 8, d, sum[2], sum[3], totals[h + 8]);
+    store_output(t, row, first_head + h, d, sum[0], sum[1], factors[h]);
+    store_output(t, row, first_head + h + 8, d, sum[2], sum[3], factors[h + 8]);
+}
+
+/* Bytes of shared memory for `rows` visible rows of `dims` lanes. */
+static size_t value_bytes(int rows, int dims) {
+    return (size_t)(2 * HEADS) * (size_t)(2 * rows + PAD) + (size_t)rows * (size_t)(2 * dims + PAD);
 }
 
 bool tile_attention_suits(const step_view &v) {
-    return v.kv_sim == DS4_KV_SIM_FULL && v.head_dim % VALUE_DIMS == 0 && v.rope_dim % 16 == 0 &&
+    return v.kv_sim == DS4_KV_SIM_FULL && v.head_dim % 32 == 0 && v.rope_dim % 16 == 0 &&
            (v.head_dim - v.rope_dim) % 16 == 0;
 }
 
@@ -240,25 +256,34 @@ size_t tile_attention_floats(int n_heads, int most_rows) {
 }
 
 void tile_attention_run(device *d, const step_view &v, const attention &a) {
+    enum { FEW = 4, TILES = 5 };
     tile_attention_arguments t = {{v, a, 0, 0}, score_stride(a.most_rows), 0, 0, 0};
     if (wide_attention_suits(v, a)) {
         wide_attention_run(d, t);
         return;
     }
-    int padded = t.stride - 4, stride = 2 * v.head_dim + PAD;
-    t.chunk = padded < VALUE_ROWS ? padded : (int)VALUE_ROWS;
+    bool few = v.n_rows <= FEW;
+    int tiles = (a.most_rows + SCORE_KEYS - 1) / SCORE_KEYS;
+    t.tiles = few ? 1 : (int)TILES;
     unsigned groups = (unsigned)((v.n_heads + HEADS - 1) / HEADS);
-    size_t score_bytes = (size_t)(2 * HEADS + SCORE_KEYS) * (size_t)stride;
-    size_t value_bytes = (size_t)(2 * HEADS) * (size_t)(2 * t.chunk + PAD) +
-                         (size_t)t.chunk * (2 * VALUE_DIMS + PAD);
+    unsigned parts = (unsigned)((tiles + t.tiles - 1) / t.tiles);
+    size_t score_bytes = (size_t)(2 * HEADS + SCORE_KEYS) * (size_t)(2 * v.head_dim + PAD);
     for (t.t.first_row = 0; t.t.first_row < v.n_rows; t.t.first_row += a.row_tile) {
         int left = v.n_rows - t.t.first_row;
         unsigned n = (unsigned)(left < a.row_tile ? left : a.row_tile);
-        launch(d, scores_kernel,
-               dim3((unsigned)((a.most_rows + SCORE_KEYS - 1) / SCORE_KEYS), groups, n), THREADS,
-               score_bytes, t);
-        launch(d, values_kernel, dim3((unsigned)(v.head_dim / VALUE_DIMS), groups, n),
-               VALUE_THREADS, value_bytes, t);
+        launch(d, scores_kernel, dim3(parts, groups, n), THREADS, score_bytes, t);
+        if (few && t.stride - 4 <= WINDOW_ROWS)
+            launch(d, values_kernel<ONE_DIMS, WINDOW_ROWS, 2>,
+                   dim3((unsigned)(v.head_dim / ONE_DIMS), groups, n), VALUE_THREADS,
+                   value_bytes(WINDOW_ROWS, ONE_DIMS), t);
+        else if (few)
+            launch(d, values_kernel<ONE_DIMS, ONE_ROWS, 1>,
+                   dim3((unsigned)(v.head_dim / ONE_DIMS), groups, n), VALUE_THREADS,
+                   value_bytes(ONE_ROWS, ONE_DIMS), t);
+        else
+            launch(d, values_kernel<SOME_DIMS, SOME_ROWS, 2>,
+                   dim3((unsigned)((v.head_dim + SOME_DIMS - 1) / SOME_DIMS), groups, n),
+                   VALUE_THREADS, value_bytes(SOME_ROWS, SOME_DIMS), t);
     }
 }
 

@@ -28,7 +28,7 @@ enum {
 struct tile_attention_arguments {
     attention_arguments t;
     int stride;
-    int chunk;      /* of few rows: visible rows at once */
+    int tiles;      /* of few rows: tiles of scores that a block does */
     int slots, raw; /* of many: rows kept as halves for an item; of these, uncompressed ones */
 };
 
@@ -73,8 +73,8 @@ DEVICE void load_piece(const step_view &v, const uint8_t *row, bool raw, int fir
     }
 }
 
-DEVICE uint32_t two_halves(uint32_t a, uint32_t b) {
-    return float_to_half_bits(bits_float(a)) | (uint32_t)float_to_half_bits(bits_float(b)) << 16;
+DEVICE uint32_t bits_half2(uint32_t a, uint32_t b) {
+    return floats_half2(bits_float(a), bits_float(b));
 }
 
 /* To 16 halves in shared memory. */
@@ -84,8 +84,8 @@ DEVICE void store_piece(const row_piece &p, uint8_t *to) {
         UNROLL
         for (int i = 0; i < 2; i++) {
             const uint4 &a = p.words[2 * i], &b = p.words[2 * i + 1];
-            out[i] = uint4{two_halves(a.x, a.y), two_halves(a.z, a.w), two_halves(b.x, b.y),
-                           two_halves(b.z, b.w)};
+            out[i] = uint4{bits_half2(a.x, a.y), bits_half2(a.z, a.w), bits_half2(b.x, b.y),
+                           bits_half2(b.z, b.w)};
         }
     } else if (p.kind == 2) {
         uint32_t factor = power_half2(p.exponent + 8);
@@ -150,11 +150,12 @@ DEVICE void store_queries(const attention_arguments &t, int row, const float4 (*
                 rotate_pair(float2{angle[0], angle[1]}, y);
                 rotate_pair(float2{angle[2], angle[3]}, y + 2);
             }
-            split_value a = split(y[0]), b = split(y[1]), c = split(y[2]), e = split(y[3]);
+            uint2 high, low; /* no query is larger than sqrt(2 D) */
+            split_small_pair(y[0], y[1], &high.x, &low.x);
+            split_small_pair(y[2], y[3], &high.y, &low.y);
             uint8_t *to = queries + (at + i) * stride + 2 * d;
-            *(uint2 *)to = uint2{a.high | (uint32_t)b.high << 16, c.high | (uint32_t)e.high << 16};
-            *(uint2 *)(to + n * stride) =
-                uint2{a.low | (uint32_t)b.low << 16, c.low | (uint32_t)e.low << 16};
+            *(uint2 *)to = high;
+            *(uint2 *)(to + n * stride) = low;
         }
     }
 }
@@ -172,17 +173,20 @@ DEVICE void store_weights(float2 score, float top, int key, int n, float *total,
     float p1 = key + 1 < n ? expf(score.y - top) : 0.0f;
     *total += p0;
     *total += p1;
-    split_value x = split(p0), y = split(p1);
-    *(uint32_t *)high = x.high | (uint32_t)y.high << 16;
-    *(uint32_t *)low = x.low | (uint32_t)y.low << 16;
+    split_small_pair(p0, p1, (uint32_t *)high, (uint32_t *)low);
+}
+
+/* What a head's sums are multiplied with. */
+DEVICE float output_factor(float total) {
+    return 1.0f / ACTIVATION_SCALE / total;
 }
 
 /* Two neighbouring lanes of a head: divided, rotated back. */
 DEVICE float2 finish_output(const attention_arguments &t, int row, int d, float x0, float x1,
-                            float total) {
+                            float factor) {
     const step_view &v = t.v;
     int plain = v.head_dim - v.rope_dim;
-    float x[2] = {x0 * (1.0f / ACTIVATION_SCALE) / total, x1 * (1.0f / ACTIVATION_SCALE) / total};
+    float x[2] = {x0 * factor, x1 * factor};
     if (d >= plain) {
         const float *angles =
             v.angles +

@@ -284,14 +284,14 @@ DEVICE void add_values(const uint8_t *weights, const uint8_t *rows, int stride, 
 
 /* Two neighbouring lanes of each of four octets: 32 columns, whose halves lie side by side. */
 DEVICE void store_block(const attention_arguments &t, int row, int head, int first,
-                        const float (*sum)[4], int upper, float total) {
+                        const float (*sum)[4], int upper, float factor) {
     if (head >= t.v.n_heads) return;
     int pair = lane_index() % 4 * 2, column = head * t.v.head_dim + first;
     uint32_t high[4], low[4];
     UNROLL
     for (int j = 0; j < 4; j++) {
         float2 x = finish_output(t, row, first + 8 * j + pair, sum[j][2 * upper],
-                                 sum[j][2 * upper + 1], total);
+                                 sum[j][2 * upper + 1], factor);
         if (t.a.out.plain != nullptr)
             *(float2 *)(t.a.out.plain + (size_t)row * (size_t)t.a.out.n +
                         (size_t)(column + 8 * j + pair)) = x;
@@ -311,7 +311,7 @@ KERNEL LAUNCH_BOUNDS(VALUE_THREADS, 1) wide_values_kernel(const tile_attention_a
     enum { PARTS = MAX_HEAD_DIM / PART_DIMS };
     DYNAMIC_SHARED(uint8_t, memory); /* P twice, then rows twice */
     SHARED const uint8_t *places[PLACES];
-    SHARED float totals[HEADS];
+    SHARED float factors[HEADS];
     const attention_arguments &t = a.t;
     next_launch();
     int row = t.first_row + block_x(), first_head = block_y() * HEADS, dim = t.v.head_dim;
@@ -360,7 +360,7 @@ KERNEL LAUNCH_BOUNDS(VALUE_THREADS, 1) wide_values_kernel(const tile_attention_a
         int h = warp_index() + VALUE_WARPS * i;
         float sink = t.a.sinks[first_head + h < t.v.n_heads ? first_head + h : t.v.n_heads - 1];
         float total = warp_sum(scores.total[i]) + expf(sink - scores.top[i]);
-        if (lane_index() == 0) totals[h] = total;
+        if (lane_index() == 0) factors[h] = output_factor(total);
     }
     block_barrier();
     UNROLL
@@ -369,7 +369,7 @@ KERNEL LAUNCH_BOUNDS(VALUE_THREADS, 1) wide_values_kernel(const tile_attention_a
         UNROLL
         for (int i = 0; i < 4; i++) {
             int h = part + 8 * i + lane_index() / 4;
-            store_block(t, row, first_head + h, first + 8 * j, &sum[i / 2][j], i % 2, totals[h]);
+            store_block(t, row, first_head + h, first + 8 * j, &sum[i / 2][j], i % 2, factors[h]);
         }
     }
 }
