@@ -153,15 +153,15 @@ DEVICE void load_keys(const step_view &v, const layer_state &state, int first, i
 KERNEL LAUNCH_BOUNDS(THREADS, 2) tile_score_kernel(select_arguments a) {
     SHARED_16 uint8_t memory[TILE_HEADS * TILE_STRIDE]; /* queries, later keys */
     SHARED float sums[4][KEYS];
-    next_launch();
-    previous_launch();
     const step_view &v = a.v;
+    next_launch();
     int row = a.first_row + block_y(), visible = visible_rows(v, row), lane = lane_index();
     int first = block_x() * a.tiles_per_block * KEYS;
     int end =
         first + a.tiles_per_block * KEYS < visible ? first + a.tiles_per_block * KEYS : visible;
+    layer_state state = state_of(v, a.s.layer, row);
+    previous_launch();
     if (visible <= v.top_k || first >= end) return;
-    const layer_state &state = state_of(v, a.s.layer, row);
     const float *query = a.s.query + (size_t)row * (size_t)v.index_heads * (size_t)TILE_DIM;
     for (int i = thread_index(); i < TILE_HEADS * TILE_DIM / 2; i += THREADS) {
         int h = i / (TILE_DIM / 2), e = i % (TILE_DIM / 2) * 2;
@@ -317,11 +317,11 @@ DEVICE uint32_t threshold_key(const warp_keys &keys, int k, uint32_t *histogram,
 
 /* One block per row: rows are written ascending; ties go to the lower row. */
 KERNEL LAUNCH_BOUNDS(SELECT_THREADS, 1) select_kernel(select_arguments a) {
-    next_launch();
-    previous_launch();
     SHARED uint32_t histogram[RADIX], state[2], of_warp[SELECT_WARPS], equal_of[SELECT_WARPS];
     const step_view &v = a.v;
+    next_launch();
     int row = a.first_row + block_x(), visible = visible_rows(v, row);
+    previous_launch();
     int *selected = a.s.selected + (size_t)row * (size_t)v.top_k;
     if (visible <= v.top_k) {
         for (int i = thread_index(); i < visible; i += block_threads()) selected[i] = i;

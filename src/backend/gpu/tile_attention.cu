@@ -5,10 +5,8 @@
 namespace GPU_NAMESPACE {
 
 enum {
-    THREADS = 256,
-    WARPS = THREADS / WARP,
-    HEADS = 16,
-    VALUE_THREADS = 512, /* a warp makes P of a head */
+    THREADS = 512,
+    HEADS = THREADS / WARP, /* a warp makes the query and P of one */
     /* visible rows at once: of one row a window and the selected ones; of several rows, whose
      * blocks fill the device, fewer, but more lanes */
     ONE_DIMS = 32,
@@ -20,67 +18,65 @@ enum {
 
 /* AT_ONCE pieces of 16 lanes for each thread: lanes [first, first + n) of visible rows
  * [key, key + count). */
-template <int AT_ONCE, int N_THREADS>
+template <int AT_ONCE>
 DEVICE void load_pieces(const step_view &v, const visible &s, int key, int count, int first, int n,
                         row_piece *p) {
     int pieces = n / 16;
     const uint8_t *rows[AT_ONCE];
     UNROLL
     for (int k = 0; k < AT_ONCE; k++) {
-        int i = thread_index() + k * N_THREADS, index = key + i / pieces;
+        int i = thread_index() + k * THREADS, index = key + i / pieces;
         rows[k] = i < count * pieces && index < s.n ? visible_row(v, s, index) : nullptr;
     }
     UNROLL
     for (int k = 0; k < AT_ONCE; k++) {
-        int i = thread_index() + k * N_THREADS;
+        int i = thread_index() + k * THREADS;
         load_piece(v, rows[k], key + i / pieces < s.n_raw, first + i % pieces * 16, p[k]);
     }
 }
 
 /* To tile[count][n halves + PAD]; rows that are not there are zeros. */
-template <int AT_ONCE, int N_THREADS>
+template <int AT_ONCE>
 DEVICE void store_pieces(const row_piece *p, int count, int n, uint8_t *tile) {
     int pieces = n / 16, stride = 2 * n + PAD;
     UNROLL
     for (int k = 0; k < AT_ONCE; k++) {
-        int i = thread_index() + k * N_THREADS;
+        int i = thread_index() + k * THREADS;
         if (i < count * pieces) store_piece(p[k], tile + i / pieces * stride + i % pieces * 32);
     }
 }
 
 /* ---- scores ---- */
 
-/* One chunk of a warp's scores: 16 heads, 16 rows. */
+/* One chunk of a warp's scores: 16 heads, 8 rows. */
 DEVICE void score_chunk(const uint8_t *queries, const uint8_t *keys, int stride, int from, int to,
-                        float (*sum)[4]) {
+                        float *sum) {
     int lane = lane_index();
     const uint8_t *left = left_place(queries, stride);
     UNROLL
     for (int s = 0; s < CHUNK_DIMS; s += 32) {
         int k = from + s;
         if (k >= to) break;
-        uint32_t high[2][4], low[2][4], b[2][4];
+        uint32_t high[2][4], low[2][4], b[4];
+        load_tiles(b, keys + lane % 8 * stride + 2 * k + lane / 8 * 16);
         UNROLL
         for (int i = 0; i < 2; i++) {
             load_tiles(high[i], left + 2 * k + 32 * i);
             load_tiles(low[i], left + HEADS * stride + 2 * k + 32 * i);
-            load_tiles(b[i], keys + (8 * i + lane % 8) * stride + 2 * k + lane / 8 * 16);
         }
         UNROLL
         for (int i = 0; i < 2; i++) {
-            UNROLL
-            for (int j = 0; j < 2; j++)
-                multiply_tile(sum[j], high[i], b[j][2 * i], b[j][2 * i + 1]);
-            UNROLL
-            for (int j = 0; j < 2; j++) multiply_tile(sum[j], low[i], b[j][2 * i], b[j][2 * i + 1]);
+            multiply_tile(sum, high[i], b[2 * i], b[2 * i + 1]);
+            multiply_tile(sum, low[i], b[2 * i], b[2 * i + 1]);
         }
     }
 }
 
-/* 16 heads of a row against tiles of SCORE_KEYS of its rows. Warps: chunks of lanes, then 16 rows
- * each. */
-KERNEL LAUNCH_BOUNDS(THREADS, 2) scores_kernel(const tile_attention_arguments a) {
-    enum { AT_ONCE = SCORE_KEYS * MAX_HEAD_DIM / 16 / THREADS, HEADS_AT_ONCE = HEADS / WARPS };
+/* 16 heads of a row against tiles of SCORE_KEYS of its rows. Warps: chunks of lanes, then 8 rows
+ * each. BLOCKS: on a multiprocessor. */
+template <int BLOCKS>
+KERNEL LAUNCH_BOUNDS(THREADS, BLOCKS) scores_kernel(const tile_attention_arguments a) {
+    enum { AT_ONCE = SCORE_KEYS * MAX_HEAD_DIM / 16 / THREADS };
     DYNAMIC_SHARED(uint8_t, memory); /* queries, then rows */
     SHARED_16 float sums[CHUNKS][HEADS][SUM_STRIDE];
     const attention_arguments &t = a.t;
@@ -94,39 +90,31 @@ KERNEL LAUNCH_BOUNDS(THREADS, 2) scores_kernel(const tile_attention_arguments a)
     uint8_t *keys = memory + 2 * HEADS * stride;
     row_piece p[AT_ONCE];
     {
-        float4 x[HEADS_AT_ONCE][QUERY_QUADS];
-        int mine = warp_index() * HEADS_AT_ONCE;
-        load_queries<HEADS_AT_ONCE>(t, row, first_head + mine, x);
-        load_pieces<AT_ONCE, THREADS>(t.v, s, first, SCORE_KEYS, 0, dim, p);
-        store_queries<HEADS_AT_ONCE>(t, row, x, mine, HEADS, memory);
+        float4 x[1][QUERY_QUADS];
+        load_queries<1>(t, row, first_head + warp_index(), x);
+        load_pieces<AT_ONCE>(t.v, s, first, SCORE_KEYS, 0, dim, p);
+        store_queries<1>(t, row, x, warp_index(), HEADS, memory);
     }
-    int chunk = warp_index() % CHUNKS, part = warp_index() / CHUNKS;
-    int h = thread_index() / (SCORE_KEYS / 2), pair = thread_index() % (SCORE_KEYS / 2) * 2;
+    int chunk = warp_index() % CHUNKS, part = warp_index() / CHUNKS * 8;
+    int h = thread_index() / SCORE_KEYS, k = thread_index() % SCORE_KEYS;
     float scale = (float)(1.0 / sqrt((double)dim) / ACTIVATION_SCALE);
     for (int key = first; key < end; key += SCORE_KEYS) {
-        store_pieces<AT_ONCE, THREADS>(p, SCORE_KEYS, dim, keys);
+        store_pieces<AT_ONCE>(p, SCORE_KEYS, dim, keys);
         block_barrier();
         if (key + SCORE_KEYS < end)
-            load_pieces<AT_ONCE, THREADS>(t.v, s, key + SCORE_KEYS, SCORE_KEYS, 0, dim, p);
-        float sum[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
-        score_chunk(memory, keys + part * 16 * stride, stride, chunk * CHUNK_DIMS, dim, sum);
+            load_pieces<AT_ONCE>(t.v, s, key + SCORE_KEYS, SCORE_KEYS, 0, dim, p);
+        float sum[4] = {0, 0, 0, 0};
+        score_chunk(memory, keys + part * stride, stride, chunk * CHUNK_DIMS, dim, sum);
         UNROLL
-        for (int j = 0; j < 2; j++) UNROLL
         for (int i = 0; i < 2; i++)
-            *(float2 *)&sums[chunk][lane_index() / 4 + 8 * i]
-                            [part * 16 + j * 8 + lane_index() % 4 * 2] =
-                float2{sum[j][2 * i], sum[j][2 * i + 1]};
+            *(float2 *)&sums[chunk][lane_index() / 4 + 8 * i][part + lane_index() % 4 * 2] =
+                float2{sum[2 * i], sum[2 * i + 1]};
         block_barrier();
-        float2 total = *(const float2 *)&sums[0][h][pair];
+        float total = sums[0][h][k];
         UNROLL
-        for (int c = 1; c < CHUNKS; c++) {
-            float2 more = *(const float2 *)&sums[c][h][pair];
-            total.x += more.x;
-            total.y += more.y;
-        }
-        if (first_head + h < t.v.n_heads && key + pair < s.n)
-            *(float2 *)(scores_of(a, local, first_head + h) + key + pair) =
-                float2{total.x * scale, total.y * scale};
+        for (int c = 1; c < CHUNKS; c++) total += sums[c][h][k];
+        if (first_head + h < t.v.n_heads && key + k < s.n)
+            scores_of(a, local, first_head + h)[key + k] = total * scale;
     }
 }
 
@@ -179,9 +167,9 @@ DEVICE void store_output(const attention_arguments &t, int row, int head, int d,
 
 /* 16 heads, DIMS lanes of the row; ROWS visible rows at once. */
 template <int DIMS, int ROWS, int BLOCKS>
-KERNEL LAUNCH_BOUNDS(VALUE_THREADS, BLOCKS) values_kernel(const tile_attention_arguments a) {
+KERNEL LAUNCH_BOUNDS(THREADS, BLOCKS) values_kernel(const tile_attention_arguments a) {
     enum {
-        AT_ONCE = (ROWS * DIMS / 16 + VALUE_THREADS - 1) / VALUE_THREADS,
+        AT_ONCE = (ROWS * DIMS / 16 + THREADS - 1) / THREADS,
         TILES = ROWS / KEYS,
         STRIDE = 2 * DIMS + PAD,
         WEIGHT_STRIDE = 2 * ROWS + PAD
@@ -205,7 +193,7 @@ KERNEL LAUNCH_BOUNDS(VALUE_THREADS, BLOCKS) values_kernel(const tile_attention_a
         row_piece p[AT_ONCE];
         float2 x[TILES];
         load_scores<TILES>(scores, key, end, x);
-        load_pieces<AT_ONCE, VALUE_THREADS>(t.v, s, key, padded, first, dims, p);
+        load_pieces<AT_ONCE>(t.v, s, key, padded, first, dims, p);
         if (key == 0) {
             UNROLL_8
             for (int more = ROWS + lane_index(); more < s.n; more += WARP)
@@ -223,7 +211,7 @@ KERNEL LAUNCH_BOUNDS(VALUE_THREADS, BLOCKS) values_kernel(const tile_attention_a
             if (j * KEYS < padded)
                 store_weights(x[j], top, key + k, end, &total, to, to + HEADS * WEIGHT_STRIDE);
         }
-        store_pieces<AT_ONCE, VALUE_THREADS>(p, padded, dims, rows);
+        store_pieces<AT_ONCE>(p, padded, dims, rows);
         block_barrier();
         if (octet < dims / 8)
             add_values(memory, WEIGHT_STRIDE, rows + 16 * octet, 2 * dims + PAD, padded, sum);
@@ -271,19 +259,22 @@ void tile_attention_run(device *d, const step_view &v, const attention &a) {
     for (t.t.first_row = 0; t.t.first_row < v.n_rows; t.t.first_row += a.row_tile) {
         int left = v.n_rows - t.t.first_row;
         unsigned n = (unsigned)(left < a.row_tile ? left : a.row_tile);
-        launch(d, scores_kernel, dim3(parts, groups, n), THREADS, score_bytes, t);
+        if (few)
+            launch(d, scores_kernel<1>, dim3(parts, groups, n), THREADS, score_bytes, t);
+        else
+            launch(d, scores_kernel<2>, dim3(parts, groups, n), THREADS, score_bytes, t);
         if (few && t.stride - 4 <= WINDOW_ROWS)
             launch(d, values_kernel<ONE_DIMS, WINDOW_ROWS, 2>,
-                   dim3((unsigned)(v.head_dim / ONE_DIMS), groups, n), VALUE_THREADS,
+                   dim3((unsigned)(v.head_dim / ONE_DIMS), groups, n), THREADS,
                    value_bytes(WINDOW_ROWS, ONE_DIMS), t);
         else if (few)
             launch(d, values_kernel<ONE_DIMS, ONE_ROWS, 1>,
-                   dim3((unsigned)(v.head_dim / ONE_DIMS), groups, n), VALUE_THREADS,
+                   dim3((unsigned)(v.head_dim / ONE_DIMS), groups, n), THREADS,
                    value_bytes(ONE_ROWS, ONE_DIMS), t);
         else
             launch(d, values_kernel<SOME_DIMS, SOME_ROWS, 2>,
-                   dim3((unsigned)((v.head_dim + SOME_DIMS - 1) / SOME_DIMS), groups, n),
-                   VALUE_THREADS, value_bytes(SOME_ROWS, SOME_DIMS), t);
+                   dim3((unsigned)((v.head_dim + SOME_DIMS - 1) / SOME_DIMS), groups, n), THREADS,
+                   value_bytes(SOME_ROWS, SOME_DIMS), t);
     }
 }
 

@@ -56,9 +56,11 @@ DEVICE const uint8_t *halves_row(const tile_attention_arguments &a, const visibl
            ((size_t)s.item * (size_t)a.slots + (size_t)slot) * 2 * (size_t)a.t.v.head_dim;
 }
 
-/* Visible rows [key, key + count) to tile[count][D halves + PAD], in the background. */
-DEVICE void fetch_rows(const tile_attention_arguments &a, const visible &s, int key, int count,
+/* Visible rows [key, key + COUNT) to tile[COUNT][D halves + PAD], in the background. */
+template <int COUNT, int N_WARPS>
+DEVICE void fetch_rows(const tile_attention_arguments &a, const visible &s, int key,
                        const uint8_t **places, uint8_t *tile) {
+    enum { PASSES = MAX_HEAD_DIM / 8 / WARP };
     int chunks = a.t.v.head_dim / 8, stride = 2 * a.t.v.head_dim + PAD;
     if (key % PLACES == 0) {
         block_barrier();
@@ -66,11 +68,14 @@ DEVICE void fetch_rows(const tile_attention_arguments &a, const visible &s, int 
             places[i] = halves_row(a, s, key + i);
         block_barrier();
     }
-    for (int r = warp_index(); r < count; r += block_threads() / WARP) {
-        const uint8_t *from = places[(key + r) % PLACES];
-        for (int c = lane_index(); c < chunks; c += WARP)
-            fetch_16(tile + r * stride + 16 * c, from + 16 * c);
-    }
+    uint8_t *to = tile + warp_index() * stride + 16 * lane_index();
+    const uint8_t **place = places + key % PLACES + warp_index();
+    UNROLL
+    for (int i = 0; i < COUNT / N_WARPS; i++) UNROLL
+    for (int j = 0; j < PASSES; j++)
+        if (lane_index() + j * WARP < chunks)
+            fetch_16(to + i * N_WARPS * stride + j * 16 * WARP,
+                     place[i * N_WARPS] + 16 * (lane_index() + j * WARP));
 }
 
 /* ---- scores ---- */
@@ -160,7 +165,7 @@ KERNEL LAUNCH_BOUNDS(THREADS, 1) wide_scores_kernel(const tile_attention_argumen
     previous_launch();
     uint8_t *queries = memory + tile_bytes;
     float *sums = (float *)(memory + STAGES * tile_bytes);
-    fetch_rows(a, s, 0, SCORE_KEYS, places, memory);
+    fetch_rows<SCORE_KEYS, WARPS>(a, s, 0, places, memory);
     fetch_group();
     for (int h = warp_index() * HEADS_AT_ONCE; h < HEADS; h += WARPS * HEADS_AT_ONCE) {
         float4 x[HEADS_AT_ONCE][QUERY_QUADS];
@@ -172,7 +177,8 @@ KERNEL LAUNCH_BOUNDS(THREADS, 1) wide_scores_kernel(const tile_attention_argumen
     query_chunk q;
     load_chunk(queries + part * stride, stride, from, dim, q);
     block_barrier();
-    if (SCORE_KEYS < s.n) fetch_rows(a, s, SCORE_KEYS, SCORE_KEYS, places, memory + tile_bytes);
+    if (SCORE_KEYS < s.n)
+        fetch_rows<SCORE_KEYS, WARPS>(a, s, SCORE_KEYS, places, memory + tile_bytes);
     fetch_group();
     float scale = (float)(1.0 / sqrt((double)dim) / ACTIVATION_SCALE), top[2];
     top[0] = top[1] = -INFINITY;
@@ -181,8 +187,8 @@ KERNEL LAUNCH_BOUNDS(THREADS, 1) wide_scores_kernel(const tile_attention_argumen
         fetch_finished<1>();
         block_barrier();
         if (key + 2 * SCORE_KEYS < s.n)
-            fetch_rows(a, s, key + 2 * SCORE_KEYS, SCORE_KEYS, places,
-                       memory + (tile + 2) % STAGES * tile_bytes);
+            fetch_rows<SCORE_KEYS, WARPS>(a, s, key + 2 * SCORE_KEYS, places,
+                                          memory + (tile + 2) % STAGES * tile_bytes);
         fetch_group();
         if (tile > 0)
             finish_scores(a, s, first_head, key - SCORE_KEYS, sums + (tile - 1) % 2 * SUMS, scale,
@@ -319,7 +325,7 @@ KERNEL LAUNCH_BOUNDS(VALUE_THREADS, 1) wide_values_kernel(const tile_attention_a
     visible s = find_visible(t.v, t.a, row);
     previous_launch();
     uint8_t *rows = memory + 2 * WEIGHT_BYTES;
-    fetch_rows(a, s, 0, KEYS, places, rows);
+    fetch_rows<KEYS, VALUE_WARPS>(a, s, 0, places, rows);
     fetch_group();
     head_scores scores;
     UNROLL
@@ -346,7 +352,8 @@ KERNEL LAUNCH_BOUNDS(VALUE_THREADS, 1) wide_values_kernel(const tile_attention_a
         fetch_finished<0>();
         block_barrier();
         if (more) {
-            fetch_rows(a, s, key + KEYS, KEYS, places, rows + (tile + 1) % 2 * tile_bytes);
+            fetch_rows<KEYS, VALUE_WARPS>(a, s, key + KEYS, places,
+                                          rows + (tile + 1) % 2 * tile_bytes);
             fetch_group();
         }
         if (more && early) store_tile_weights(scores, key + KEYS, s.n, next_weights);
