@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // What quantising costs, on ds4-nano: makes its variants, judges each by held-out reference answers (ds4-gguf score) and by the
-// evaluation through the server (evaluate.mjs), and prints the table of docs/models.md.
+// evaluation through the server (evaluate.mjs), and prints the tables of docs/models.md. The second compares variants case by case:
+// what tells apart a better file from one that was lucky in a few answers.
 //
 //   node models/nano/quantized.mjs [--bin build/release/bin] [--out build/eval/quantized] [--per-skill 30] [--asked 10]
 //        [--calibration 1000] [--keep]
@@ -60,6 +61,18 @@ function score(gguf, file, cases, baseline) {
   };
 }
 
+/** Case by case, how much more loss per token `file` has than `other`, and the standard error of that. */
+function difference(file, other) {
+  const [a, b] = [file, other].map((name) => readFileSync(`${name}.csv`, 'utf8').trimEnd().split('\n').slice(1).map((line) => line.split(',')));
+  if (a.length !== b.length || a.some((fields, i) => fields[0] !== b[i][0])) throw new Error(`${file} and ${other}: other cases`);
+  const tokens = a.reduce((sum, fields) => sum + Number(fields[2]), 0);
+  const changes = a.map((fields, i) => Number(fields[3]) - Number(b[i][3]));
+  const mean = changes.reduce((sum, x) => sum + x, 0) / changes.length;
+  const error = Math.sqrt(changes.reduce((sum, x) => sum + (x - mean) ** 2, 0) * changes.length / (changes.length - 1));
+  const change = mean * changes.length / tokens;
+  return `${change < 0 ? '' : '+'}${change.toFixed(6)} | ${(error / tokens).toFixed(6)}`;
+}
+
 /** Right answers of the evaluation through the server; that a goal of the original is missed is no failure here. */
 function evaluate(bin, file, asked) {
   const json = once(`${file}.json`, (out) => {
@@ -95,10 +108,16 @@ function main() {
   };
   const original = once(at('original.gguf'), (out) => copyFileSync(ORIGINAL, out));
   row('as committed', original);
+  const nameOf = (recipe, with_) => at(`${[recipe, ...with_].join('-')}.gguf`);
   for (const [recipe, with_] of VARIANTS) {
-    const file = once(at(`${[recipe, ...with_].join('-')}.gguf`), (out) => run(gguf, ['quantize', ORIGINAL, out, '--recipe', recipe,
+    const file = once(nameOf(recipe, with_), (out) => run(gguf, ['quantize', ORIGINAL, out, '--recipe', recipe,
       ...(with_.includes('imatrix') ? ['--imatrix', imatrix] : []), ...(with_.includes('refit') ? ['--refit'] : [])]));
     row([NAMES[recipe], ...with_].join(', '), file, `${original}.csv`);
+  }
+  console.log('\n| experts | imatrix and refit, beside | change of loss | its standard error |\n| --- | --- | --- | --- |');
+  for (const recipe of ['q4', 'q2']) {
+    for (const with_ of [[], ['imatrix'], ['refit']])
+      console.log(`| ${NAMES[recipe]} | ${with_[0] ?? 'neither'} | ${difference(nameOf(recipe, ['imatrix', 'refit']), nameOf(recipe, with_))} |`);
   }
 }
 

@@ -51,8 +51,10 @@ static const ds4_program program = {
     .description =
         "Per tensor: whether the bytes are equal; when both have one type, how many blocks differ; "
         "the "
-        "largest difference of a value and the root mean square of all, both also beside the root "
-        "mean square of A's values. Types may differ. Metadata keys that differ are named.\n\n"
+        "largest difference of a value, the root mean square of all, also beside the root mean "
+        "square of A's values, and the cosine between A's and B's values, which does not see "
+        "whether one is a multiple of the other. Types may differ. Metadata keys that differ are "
+        "named.\n\n"
         "Exit status: 0 equal, 1 something differs or a file cannot be read.",
     DS4_PROGRAM_OPTIONS(options),
     .min_operands = 2,
@@ -105,6 +107,14 @@ static void compare_keys(report *r) {
 
 /* ---- tensors ---- */
 
+/* 1 of two that are zero, 0 of one. Equal bytes were not decoded. */
+static double cosine_of(const ds4_difference *d) {
+    double lengths = sqrt(d->reference_squares) * sqrt(d->squares);
+    if (d->is_equal || (d->reference_squares == 0 && d->squares == 0)) return 1;
+    double cosine = d->products / lengths;
+    return isfinite(cosine) ? cosine : 0;
+}
+
 static void say_difference(report *r, const ds4_gguf_tensor *a, const ds4_gguf_tensor *b,
                            const ds4_difference *d) {
     const char *type_a = ds4_type_get_info(a->type)->name,
@@ -125,21 +135,22 @@ static void say_difference(report *r, const ds4_gguf_tensor *a, const ds4_gguf_t
         json_object_object_add(entry, "rms", json_object_new_double(rms));
         json_object_object_add(entry, "relative_rms",
                                json_object_new_double(size > 0 ? rms / size : 0));
+        json_object_object_add(entry, "cosine", json_object_new_double(cosine_of(d)));
         json_object_array_add(r->tensors, entry);
         return;
     }
     if (d->is_equal && !r->settings->all) return;
     if (r->n_equal + r->n_different == 1 || (!r->settings->all && r->n_different == 1))
-        printf("%-36s %-16s %20s %10s %10s %9s\n", "tensor", "types", "blocks that differ", "max",
-               "rms", "relative");
+        printf("%-36s %-16s %20s %10s %10s %9s %9s\n", "tensor", "types", "blocks that differ",
+               "max", "rms", "relative", "cosine");
     char types[32], blocks[48] = "";
     snprintf(types, sizeof types, a->type == b->type ? "%s" : "%s, %s", type_a, type_b);
     if (d->is_equal)
         snprintf(blocks, sizeof blocks, "equal");
     else if (d->n_blocks > 0)
         snprintf(blocks, sizeof blocks, "%" PRIu64 " of %" PRIu64, d->n_differing, d->n_blocks);
-    printf("%-36s %-16s %20s %10.3g %10.3g %8.3f%%\n", a->name, types, blocks, d->largest, rms,
-           size > 0 ? 100 * rms / size : 0.0);
+    printf("%-36s %-16s %20s %10.3g %10.3g %8.3f%% %9.6f\n", a->name, types, blocks, d->largest,
+           rms, size > 0 ? 100 * rms / size : 0.0, cosine_of(d));
 }
 
 static bool same_shape(const ds4_gguf_tensor *a, const ds4_gguf_tensor *b) {

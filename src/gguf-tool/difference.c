@@ -38,6 +38,8 @@ static void compare_values(const comparison *c, uint64_t row, float *x, ds4_diff
         d->largest = difference > d->largest ? difference : d->largest;
         d->sum_of_squares += difference * difference;
         d->reference_squares += (double)x[i] * (double)x[i];
+        d->squares += (double)y[i] * (double)y[i];
+        d->products += (double)x[i] * (double)y[i];
     }
 }
 
@@ -91,6 +93,8 @@ ds4_status ds4_difference_of(const ds4_gguf_tensor *a, const ds4_gguf_tensor *b,
         difference->largest = d->largest > difference->largest ? d->largest : difference->largest;
         difference->sum_of_squares += d->sum_of_squares;
         difference->reference_squares += d->reference_squares;
+        difference->squares += d->squares;
+        difference->products += d->products;
     }
     for (uint32_t i = 0; c.rows != NULL && i < ds4_threads_count(threads); i++) free(c.rows[i]);
     free(c.rows);

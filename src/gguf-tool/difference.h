@@ -11,6 +11,7 @@ typedef struct ds4_difference {
     double largest;                 /* of a value; infinite when one of the two is not finite */
     double sum_of_squares;          /* of the differences */
     double reference_squares;       /* of a's values */
+    double squares, products;       /* of b's values; of a's with b's */
 } ds4_difference;
 
 /* Types that cannot be decoded are compared as bytes only; then both must have one type. The result

@@ -91,7 +91,10 @@ static ds4_status look_up(ds4_transcode *t, const ds4_tensor_plan *tensor, ds4_e
             t->imatrix, tensor->name, (size_t)m, n, (size_t)n_matrices, DS4_IMATRIX_SMOOTHING,
             t->importance + m * n, &t->has_importance[m], error);
         if (status != DS4_OK) return status;
-        if (!t->has_importance[m]) t->n_without++;
+        if (!t->has_importance[m])
+            t->n_without++;
+        else if (t->options.refit)
+            ds4_importance_level(tensor->type, t->importance + m * n, n);
     }
     return DS4_OK;
 }

@@ -74,6 +74,16 @@ void ds4_importance_add_row(const float *row, float *importance, size_t n) {
     for (size_t i = 0; i < n; i++) importance[i] += row[i] * row[i];
 }
 
+void ds4_importance_level(ds4_type type, float *importance, size_t n) {
+    double sum = 0;
+    if (type != DS4_TYPE_Q2_K && type != DS4_TYPE_IQ2_XXS) return;
+    for (size_t i = 0; i < n; i++) sum += (double)importance[i];
+    double mean = sum / (double)n;
+    for (size_t i = 0; i < n; i++)
+        importance[i] = (float)(((double)importance[i] + DS4_IMPORTANCE_LEVELLING * mean) /
+                                (1 + DS4_IMPORTANCE_LEVELLING));
+}
+
 /* Far beyond what any f16 scale reaches, far below where the fits' sums would overflow. */
 static const float largest_value = 1e8f;
 

@@ -43,4 +43,10 @@ ds4_status ds4_quantize_row(const ds4_quantizer *quantizer, ds4_type type, const
  * squares of one matrix. Call for its rows in order; `importance` starts at zero. */
 void ds4_importance_add_row(const float *row, float *importance, size_t n);
 
+/* What a refit to two bits takes for `importance`: each column's own leans on the mean of all,
+ * (own + DS4_IMPORTANCE_LEVELLING * mean) / (1 + DS4_IMPORTANCE_LEVELLING). Of other types it stays
+ * as it is. */
+#define DS4_IMPORTANCE_LEVELLING 4.0
+void ds4_importance_level(ds4_type type, float *importance, size_t n);
+
 #endif

@@ -188,6 +188,25 @@ static void test_mxfp4_is_lossless_for_fp4(void **state) {
     }
 }
 
+/* Of each column its own fifth and four fifths of the mean; columns that were never used count too.
+ */
+static void test_importance_is_levelled(void **state) {
+    (void)state;
+    float importance[5] = {0, 1, 2, 7, 1e-3f}, none[3] = {0}, large[2] = {3e38f, 3e38f};
+    double sum = 0, wanted[5];
+    for (int i = 0; i < 5; i++) sum += (double)importance[i];
+    for (int i = 0; i < 5; i++) wanted[i] = 0.2 * (double)importance[i] + 0.8 * sum / 5;
+    ds4_importance_level(DS4_TYPE_Q4_K, importance, 5);
+    assert_true(importance[0] == 0 && importance[3] == 7);
+    ds4_importance_level(DS4_TYPE_Q2_K, importance, 5);
+    for (int i = 0; i < 5; i++)
+        assert_true(fabs((double)importance[i] - wanted[i]) <= 1e-7 * wanted[i]);
+    ds4_importance_level(DS4_TYPE_IQ2_XXS, none, 3);
+    for (int i = 0; i < 3; i++) assert_true(none[i] == 0);
+    ds4_importance_level(DS4_TYPE_Q2_K, large, 2);
+    assert_true(large[0] == 3e38f && large[1] == 3e38f);
+}
+
 static void test_refusals(void **state) {
     (void)state;
     ds4_quantizer *quantizer = make(NULL, false);
@@ -231,6 +250,7 @@ int main(void) {
         cmocka_unit_test(test_published_bytes),           cmocka_unit_test(test_sets_agree),
         cmocka_unit_test(test_sets_agree_on_refits),      cmocka_unit_test(test_refit),
         cmocka_unit_test(test_mxfp4_is_lossless_for_fp4), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_importance_is_levelled),
     };
     return cmocka_run_group_tests(tests, load_vectors, free_vectors);
 }
