@@ -30,6 +30,7 @@ enum { WARP = 32 };
     type *name = (type *)dynamic_shared_memory
 #define UNROLL                         _Pragma("unroll")
 #define UNROLL_8                       _Pragma("unroll 8")
+#define NOT_UNROLLED                   _Pragma("unroll 1")
 #define LAUNCH_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 #define ARGUMENTS                      const __grid_constant__ /* large ones: read where they are */
 
@@ -116,6 +117,13 @@ DEVICE uint32_t byte_signs(uint32_t bytes) {
     asm("prmt.b32 %0, %1, 0, 0xba98;" : "=r"(signs) : "r"(bytes));
     return signs;
 }
+/* V, unknown to the compiler: an instruction takes one constant, and the other operand's place in a
+ * register is then chosen once, not before each use. */
+template <uint32_t V> DEVICE uint32_t in_register() {
+    uint32_t r;
+    asm("{ .reg .u32 t; mov.u32 t, %%tid.z; add.u32 %0, t, %1; }" : "=r"(r) : "n"(V));
+    return r; /* blocks have one plane of threads */
+}
 /* Two halves in a word. */
 DEVICE uint32_t half2_fma(uint32_t a, uint32_t b, uint32_t c) { /* a b + c, rounded once */
     uint32_t r;
@@ -170,6 +178,73 @@ DEVICE void fetch_16(void *shared, const void *from) {
     uint32_t at = (uint32_t)__cvta_generic_to_shared(shared);
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
 }
+/* Runs of weights to shared memory in the background; a whole warp calls these. A `signal` tells
+ * when all runs between fetch_begin and fetch_end have come: the warp's wait for the use of the
+ * signal number `use`; MORE: so many uses of other signals may still be on their way. What is read
+ * `once` leaves the second-level cache before anything else, above all before the kernels'
+ * instructions. Bytes are multiples of 16. */
+#if __CUDA_ARCH__ >= 900
+DEVICE void create_signals(uint64_t *signals, int n) {
+    int lane = (int)threadIdx.x % WARP;
+    if (lane < n) {
+        uint32_t at = (uint32_t)__cvta_generic_to_shared(signals + lane);
+        asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(at) : "memory");
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    __syncwarp();
+}
+DEVICE void forget_signals(uint64_t *signals, int n) {
+    int lane = (int)threadIdx.x % WARP;
+    __syncwarp();
+    if (lane < n) {
+        uint32_t at = (uint32_t)__cvta_generic_to_shared(signals + lane);
+        asm volatile("mbarrier.inval.shared::cta.b64 [%0];" ::"r"(at) : "memory");
+    }
+    __syncwarp();
+}
+DEVICE void fetch_begin(uint64_t *signal, int n_bytes) {
+    if (threadIdx.x % WARP != 0) return;
+    uint32_t at = (uint32_t)__cvta_generic_to_shared(signal);
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(at), "r"(n_bytes)
+                 : "memory");
+}
+DEVICE void fetch_run(void *shared, const void *from, int n_bytes, uint64_t *signal, bool once) {
+    if (threadIdx.x % WARP != 0) return;
+    uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
+    uint32_t at = (uint32_t)__cvta_generic_to_shared(signal);
+    /* Policies as createpolicy.fractional makes them: evict_first, evict_normal. */
+    uint64_t policy = once ? 0x12f0000000000000u : 0x1000000000000000u;
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint"
+                 " [%0], [%1], %2, [%3], %4;" ::"r"(to),
+                 "l"(from), "r"(n_bytes), "r"(at), "l"(policy)
+                 : "memory");
+}
+DEVICE void fetch_end() {}
+template <int MORE> DEVICE void fetch_wait(uint64_t *signal, uint32_t use) {
+    uint32_t at = (uint32_t)__cvta_generic_to_shared(signal);
+    asm volatile("{\n.reg .pred done;\nagain%=:\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+                 "@done bra finished%=;\nbra again%=;\nfinished%=:\n}\n" ::"r"(at),
+                 "r"(use & 1u)
+                 : "memory");
+    __syncwarp();
+}
+#else
+DEVICE void create_signals(uint64_t *, int) {}
+DEVICE void forget_signals(uint64_t *, int) {}
+DEVICE void fetch_begin(uint64_t *, int) {}
+DEVICE void fetch_run(void *shared, const void *from, int n_bytes, uint64_t *, bool) {
+    for (int at = 16 * ((int)threadIdx.x % WARP); at < n_bytes; at += 16 * WARP)
+        fetch_16((uint8_t *)shared + at, (const uint8_t *)from + at);
+}
+DEVICE void fetch_end() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int MORE> DEVICE void fetch_wait(uint64_t *, uint32_t) {
+    asm volatile("cp.async.wait_group %0;" ::"n"(MORE) : "memory");
+    __syncwarp();
+}
+#endif
 DEVICE void fetch_group() {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }

@@ -19,6 +19,7 @@
 #define SHARED_16                  alignas(16) static thread_local
 #define DYNAMIC_SHARED(type, name) type *name = (type *)GPU_NAMESPACE::emulator_shared()
 #define UNROLL
+#define NOT_UNROLLED
 #define UNROLL_8
 #define LAUNCH_BOUNDS(threads, blocks)
 
@@ -137,6 +138,9 @@ static inline uint32_t byte_below(uint32_t word, int i) {
 static inline uint32_t byte_signs(uint32_t bytes) {
     return (bytes >> 7 & 0x01010101u) * 255u;
 }
+template <uint32_t V> static inline uint32_t in_register() {
+    return V;
+}
 float half_bits_to_float(uint16_t bits);
 uint16_t float_to_half_bits(float v);
 static inline uint32_t floats_half2(float low, float high) {
@@ -165,6 +169,21 @@ void fetch_group();
 void emulator_fetch_finished(int n);
 template <int N> static inline void fetch_finished() {
     emulator_fetch_finished(N);
+}
+/* dialect.h: here groups of fetch_16, which each lane waits for. */
+static inline void create_signals(uint64_t *, int) {}
+static inline void forget_signals(uint64_t *, int) {}
+static inline void fetch_begin(uint64_t *, int) {}
+static inline void fetch_run(void *shared, const void *from, int n_bytes, uint64_t *, bool) {
+    for (int at = 16 * (thread_index() & 31); at < n_bytes; at += 16 * 32)
+        fetch_16((uint8_t *)shared + at, (const uint8_t *)from + at);
+}
+static inline void fetch_end() {
+    fetch_group();
+}
+template <int MORE> static inline void fetch_wait(uint64_t *, uint32_t) {
+    emulator_fetch_finished(MORE);
+    warp_barrier();
 }
 static inline void previous_launch() {}
 static inline void next_launch() {}

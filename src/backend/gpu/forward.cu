@@ -501,6 +501,7 @@ static void run_experts(pass *p) {
     product down = make_expert(p->w->down_experts, b.mid, floats(b.down, embd), 1);
     up.y_sorted = down.x_sorted =
         up.m.tiled && down.m.tiled && keeps_rows_sorted(p->f->d, expert_tile_rows(*p));
+    down.rows_known = up.m.tiled && down.m.tiled;
     add(&list, up);
     run_products_in_tiles(*p, list, expert_tile_rows(*p));
     list = product_list{};

@@ -244,7 +244,7 @@ template <int TYPE> struct hopper {
             uint32_t step = s.step + (uint32_t)b / 2;
             int half = 2 * macro + b / 4;
             bool end = half + 1 == s.n_halves;
-            F::block(d, b % 4, half, s.table, a[b % 2]);
+            F::block(d, b % 4, s.table, a[b % 2]);
             float2 factor = F::block_factor(d, b % 4);
             refill(d, end ? s.next_codes : s.codes, end ? s.next_scales : s.scales,
                    end ? 0 : half + 1, b % 4);
@@ -285,7 +285,7 @@ template <int TYPE> struct hopper {
             for (int half = chunk; half < end; half++) {
                 uint32_t a[4][2][4];
                 UNROLL
-                for (int b = 0; b < 4; b++) F::block(now, b, half, s.table, a[b]);
+                for (int b = 0; b < 4; b++) F::block(now, b, s.table, a[b]);
                 load_next(s, half, now);
                 UNROLL
                 for (int b = 0; b < 4; b++) {
@@ -311,7 +311,7 @@ template <int TYPE> struct hopper {
             uint32_t step = s.step + (uint32_t)b / 2;
             if (b > 0 || !first) group_wait<1, N / 2>(sum); /* a[b % 2] is free */
             if (b == 3 || (b == 1 && !first)) leave_stage(s, step - 1);
-            F::block(d, b, half, s.table, a[b % 2]);
+            F::block(d, b, s.table, a[b % 2]);
             if (b % 2 == 0) await_stage(s, step);
             multiply_block<N>(s, step, b, 0, a[b % 2], sum, b > 0 || !first);
         }
@@ -324,21 +324,17 @@ template <int TYPE> struct hopper {
         half_data next;
         UNROLL
         for (int i = 0; i < N / 2; i++) part[i] = 0.0f;
-        for (int chunk = 0; chunk < s.n_halves; chunk += HALVES) {
-            int end = chunk + HALVES < s.n_halves ? chunk + HALVES : s.n_halves;
-            for (int half = chunk; half < end; half += 2) {
-                load_next(s, half, next);
-                multiply_half<N>(s, half, true, now, part, a);
-                now = next;
-                load_next(s, half + 1, next);
-                multiply_half<N>(s, half + 1, false, now, part, a);
-                group_wait<0, N / 2>(part);
-                leave_stage(s, s.step - 1);
-                add_sums<N / 2>(acc, part, F::macro_factor(now));
-                if constexpr (F::MINIMA) add_minima<N>(s, half / 2, now, acc, part);
-                now = next;
-            }
-            keep_totals<N>(s, acc, chunk == 0, end == s.n_halves);
+        for (int half = 0; half < s.n_halves; half += 2) {
+            load_next(s, half, next);
+            multiply_half<N>(s, half, true, now, part, a);
+            now = next;
+            load_next(s, half + 1, next);
+            multiply_half<N>(s, half + 1, false, now, part, a);
+            group_wait<0, N / 2>(part);
+            leave_stage(s, s.step - 1);
+            add_sums<N / 2>(acc, part, F::macro_factor(now));
+            if constexpr (F::MINIMA) add_minima<N>(s, half / 2, now, acc, part);
+            now = next;
         }
     }
 
@@ -523,7 +519,7 @@ template <int TYPE> KERNEL LAUNCH_BOUNDS(THREADS, 1) hopper_kernel(ARGUMENTS hop
         hopper<TYPE> h;
         h.t = &t;
         h.at = s;
-        h.table = (const uint32_t *)s.table;
+        h.table = lane_table((const uint32_t *)s.table);
         hopper<TYPE>::run_all(h);
     }
     cluster_barrier(); /* the others may still signal here */

@@ -390,7 +390,7 @@ DEVICE float sigmoid(float x) {
     return 1.0f / (1.0f + expf(-x));
 }
 
-enum { FINISH_THREADS = 1024 };
+enum { FINISH_THREADS = 512 };
 
 DEVICE float4 weighted(float4 sum, float w, float4 x) {
     return float4{fmaf(w, x.x, sum.x), fmaf(w, x.y, sum.y), fmaf(w, x.z, sum.z),
@@ -402,19 +402,27 @@ DEVICE void finish_mixer(const finish_arguments &a, int row, float *m) {
     const step_view &v = a.v;
     int c_count = v.n_streams, n_mix = a.m.n_mix, slices = HYPER_SLICES(v.n_embd);
     const float *partial = a.partial + (size_t)row * (size_t)slices * (size_t)(n_mix + 1);
-    for (int o = warp_index(); o <= n_mix; o += FINISH_THREADS / WARP) {
-        float part[4], sum = 0.0f;
-        for (int first = lane_index(); first < slices; first += 4 * WARP) {
+    enum { AT_ONCE = 4, OUTPUTS = 2, WARPS = FINISH_THREADS / WARP };
+    for (int o0 = warp_index(); o0 <= n_mix; o0 += OUTPUTS * WARPS) {
+        float sum[OUTPUTS] = {};
+        for (int first = lane_index(); first < slices; first += AT_ONCE * WARP) {
+            float part[OUTPUTS][AT_ONCE];
             UNROLL
-            for (int k = 0; k < 4; k++) {
-                int slice = first + k * WARP;
-                part[k] = slice < slices ? partial[slice * (n_mix + 1) + o] : 0.0f;
+            for (int j = 0; j < OUTPUTS; j++) UNROLL
+            for (int k = 0; k < AT_ONCE; k++) {
+                int slice = first + k * WARP, o = o0 + j * WARPS;
+                part[j][k] = slice < slices && o <= n_mix ? partial[slice * (n_mix + 1) + o] : 0.0f;
             }
             UNROLL
-            for (int k = 0; k < 4; k++) sum += part[k];
+            for (int j = 0; j < OUTPUTS; j++) UNROLL
+            for (int k = 0; k < AT_ONCE; k++) sum[j] += part[j][k];
         }
-        sum = warp_sum(sum);
-        if (lane_index() == 0) m[o] = sum;
+        UNROLL
+        for (int j = 0; j < OUTPUTS; j++) {
+            int o = o0 + j * WARPS;
+            sum[j] = warp_sum(sum[j]);
+            if (lane_index() == 0 && o <= n_mix) m[o] = sum[j];
+        }
     }
     block_barrier();
     float rms = 1.0f / sqrtf(m[n_mix] / (float)(c_count * v.n_embd) + v.rms_eps);
@@ -431,18 +439,24 @@ KERNEL LAUNCH_BOUNDS(FINISH_THREADS, 1) hyper_finish_kernel(finish_arguments a) 
     next_launch();
     previous_launch();
     SHARED float m[MAX_MIX + 1], scratch[WARP + 1];
-    enum { QUADS = 4, STREAMS = 4 }; /* columns of a thread, streams whose loads are issued early */
+    /* Quads of columns of a thread; those and the streams whose loads are issued early. */
+    enum { QUADS = 8, EARLY = 2, STREAMS = 4 };
     const step_view &v = a.v;
     int row = a.rows != nullptr ? a.rows[block_x()] : block_x(), c_count = v.n_streams;
     int n_quads = v.n_embd / 4;
     const float *streams = a.streams + (size_t)row * (size_t)(c_count * v.n_embd);
     float squares = 0.0f;
-    float4 early[STREAMS], sum[QUADS], norm = {0, 0, 0, 0};
-    if (thread_index() < n_quads) norm = ((const float4 *)a.norm_weight)[thread_index()];
+    float4 early[EARLY][STREAMS], norm[EARLY], sum[QUADS];
     UNROLL
-    for (int c = 0; c < STREAMS; c++)
-        if (c < c_count && thread_index() < n_quads)
-            early[c] = ((const float4 *)(streams + c * v.n_embd))[thread_index()];
+    for (int j = 0; j < EARLY; j++) {
+        int quad = thread_index() + FINISH_THREADS * j;
+        norm[j] = float4{0, 0, 0, 0};
+        if (quad >= n_quads) continue;
+        norm[j] = ((const float4 *)a.norm_weight)[quad];
+        UNROLL
+        for (int c = 0; c < STREAMS; c++)
+            if (c < c_count) early[j][c] = ((const float4 *)(streams + c * v.n_embd))[quad];
+    }
     finish_mixer(a, row, m);
     UNROLL
     for (int j = 0; j < QUADS; j++) {
@@ -452,9 +466,9 @@ KERNEL LAUNCH_BOUNDS(FINISH_THREADS, 1) hyper_finish_kernel(finish_arguments a) 
         UNROLL
         for (int c = 0; c < STREAMS; c++)
             if (c < c_count)
-                sum[j] =
-                    weighted(sum[j], m[c],
-                             j == 0 ? early[c] : ((const float4 *)(streams + c * v.n_embd))[quad]);
+                sum[j] = weighted(sum[j], m[c],
+                                  j < EARLY ? early[j % EARLY][c]
+                                            : ((const float4 *)(streams + c * v.n_embd))[quad]);
         for (int c = STREAMS; c < c_count; c++)
             sum[j] = weighted(sum[j], m[c], ((const float4 *)(streams + c * v.n_embd))[quad]);
         squares = fmaf(sum[j].x, sum[j].x, squares);
@@ -468,7 +482,7 @@ KERNEL LAUNCH_BOUNDS(FINISH_THREADS, 1) hyper_finish_kernel(finish_arguments a) 
         int quad = thread_index() + FINISH_THREADS * j;
         if (quad - lane_index() >= n_quads) continue;
         bool inside = quad < n_quads;
-        float4 w = j == 0 || !inside ? norm : ((const float4 *)a.norm_weight)[quad];
+        float4 w = j < EARLY || !inside ? norm[j % EARLY] : ((const float4 *)a.norm_weight)[quad];
         store_quad(a.x, block_x(), quad,
                    float4{sum[j].x * scale * w.x, sum[j].y * scale * w.y, sum[j].z * scale * w.z,
                           sum[j].w * scale * w.w},

@@ -31,6 +31,9 @@ struct product {
     activation x, y; /* y: columns from y.first on */
     int by_expert;   /* rows are pairs from the tiles; x row = pair / x_divisor, y row = pair */
     int x_divisor;
+    /* The launch before has waited for the router's before it let this one begin: which rows meet
+     * which expert may be read before its end. */
+    int rows_known;
     int x_sorted, y_sorted; /* rows are in the order of the tiles' pairs, see keeps_rows_sorted */
 };
 

@@ -80,7 +80,9 @@ DEVICE void tile_q8(const tile_place &to, const uint8_t *from, int n_blocks) {
         const uint8_t *block = from + 34 * b;
         move(to.scales + b / 4 * 128 + (4 * to.g + b % 4) * 4 + to.upper * 2, block, 2);
         for (int t = 0; t < 4; t++)
-            move(to.codes + b * 512 + (4 * to.g + t) * 16 + to.upper * 8, block + 2 + 8 * t, 8);
+            for (int i = 0; i < 8; i++)
+                to.codes[b * 512 + (4 * to.g + t) * 16 + to.upper * 8 + i] =
+                    (uint8_t)(block[2 + 8 * t + i] ^ 0x80); /* + 128 */
     }
 }
 
@@ -90,6 +92,16 @@ DEVICE void tile_f16(const tile_place &to, const uint8_t *from, int n) {
              from + 2 * e, 2);
 }
 
+/* In the order of tiles.h, from signs of which bit i is that of element i. */
+DEVICE uint8_t tile_signs(uint32_t signs, int upper) {
+    uint32_t even = 0, odd = 0;
+    for (int k = 0; k < 4; k++) {
+        even |= (signs >> (2 * k) & 1) << (3 - k);
+        odd |= (signs >> (2 * k + 1) & 1) << (3 - k);
+    }
+    return (uint8_t)(upper ? odd << 4 | even : even << 4 | odd);
+}
+
 DEVICE void tile_iq2(const tile_place &to, const uint8_t *block) {
     uint8_t codes[64], scales[6];
     repack_iq2(codes, scales, block);
@@ -97,7 +109,7 @@ DEVICE void tile_iq2(const tile_place &to, const uint8_t *block) {
         for (int t = 0; t < 4; t++) {
             uint8_t *word = to.codes + b / 4 * 512 + (4 * to.g + t) * 16 + b % 4 * 4 + to.upper * 2;
             word[0] = codes[8 * b + t];
-            word[1] = codes[8 * b + 4 + t];
+            word[1] = tile_signs(codes[8 * b + 4 + t], to.upper);
         }
     move(to.scales + to.upper * 32 + to.g * 4, scales + 2, 4);
     move(to.scales + 64 + to.g * 4 + to.upper * 2, scales, 2);

@@ -7,18 +7,23 @@
  * are stored in that order (activations.h): a sum of products does not mind the order.
  *
  * Per tile and 256 columns (`macro`), in two halves of 128:
- *   Q8_0     codes 8 x 512: lane: 8 of row g, 8 of row g + 8; scales 2 x 128: word of lane (g, t):
- *            f16 of rows g, g + 8 in block t
+ *   Q8_0     codes + 128, 8 x 512: lane: 8 of row g, 8 of row g + 8; scales 2 x 128: word of lane
+ *            (g, t): f16 of rows g, g + 8 in block t
  *   F16      codes 16 x 512: per block of 32: row g, then row g + 8
  *   IQ2_XXS  codes 2 x 512: word b of a lane: for block b code book row and signs of row g, of row
- *            g + 8; scales 96: words [3][g]: eight 4-bit scales of row g, of g + 8, f16 d of both
+ *            g + 8; signs from the top bit down: elements 0 2 4 6 1 3 5 7 of row g, 1 3 5 7 0 2 4 6
+ *            of row g + 8; scales 96: words [3][g]: eight 4-bit scales of row g, of g + 8, f16 d of
+ *            both
  *   Q2_K     codes 2 x 512: word b: 2 bits per weight, even elements low, odd ones 16 bits up, row
  *            g in the low byte; scales 320: [g][t / 2][2]: eight 4-bit scales of rows g, g + 8;
  *            [g][t]: four 4-bit minima of each; [g][2]: f16 d and dmin of row g, of row g + 8
  *
  * What is multiplied are whole numbers, exact as halves; `factor` per block or macro comes after:
  *   Q8_0 codes; IQ2_XXS (2 s + 1) x {8, 25, 43}; Q2_K scale x code, and minus dmin times the minima
- *   times the sums of 16 activations each. */
+ *   times the sums of 16 activations each.
+ *
+ * The order of a sum: macros with their factors one after the other; without such factors blocks
+ * (or steps of 16 columns) of a chunk one after the other, then chunks. */
 #ifndef DS4_BACKEND_GPU_TILES_H
 #define DS4_BACKEND_GPU_TILES_H
 
@@ -30,7 +35,7 @@ enum {
     TILE = 16,
     MACRO = 256,
     HALF = 128,       /* columns whose weights a lane loads at once */
-    CHUNK_MACROS = 4, /* columns are summed in chunks of so many macros; chunks then in order */
+    CHUNK_MACROS = 4, /* without factors of macros, columns are summed in chunks of so many */
     CHUNK = CHUNK_MACROS * MACRO,
     HALVES = CHUNK / HALF,
     IQ2_COPIES = 16,
@@ -42,9 +47,9 @@ ANYWHERE bool is_tiled_type(int type) {
            type == DS4_TYPE_Q2_K;
 }
 
-/* Half pairs of bytes b0, b1 (offset 128) and b2, b3. */
+/* Half pairs of bytes b0, b1 (which are 128 too large) and b2, b3. */
 DEVICE uint32_t bytes_half2(uint32_t word, uint32_t selector) {
-    return half2_subtract(byte_mix(word ^ 0x80808080u, 0x64646464u, selector), 0x64806480u);
+    return half2_subtract(byte_mix(word, in_register<0x64646464>(), selector), 0x64806480u);
 }
 
 /* 2 n + 1 of up to 10 bits, twice. */
@@ -62,24 +67,36 @@ template <int SHARED_MEMORY, typename T> DEVICE T load_word(const T *p) {
     return SHARED_MEMORY ? *p : stream_load(p);
 }
 
+/* A lane's copy of the code book, where kernels ask for `table`. */
+DEVICE const uint32_t *lane_table(const uint32_t *table) {
+    return table + 2 * (lane_index() % IQ2_COPIES);
+}
+
 /* The code book of IQ2_XXS in shared memory, one copy for each lane of half a warp, so that no two
  * of them meet in a bank. Row r of copy c, at 2 (16 r + c): for each pair of its weights which
- * bytes of the halves 8, 25 and 43 make it up (byte_mix). */
-DEVICE void fill_iq2_table(uint32_t *table, const uint32_t *digits) {
-    for (int i = thread_index(); i < IQ2_TABLE / 2; i += block_threads()) {
-        uint32_t row = stream_load(digits + i / IQ2_COPIES), words[2] = {0, 0};
+ * bytes of the halves 8, 25 and 43 make it up (byte_mix). They follow the digits of formats.h in
+ * `code_book`. */
+DEVICE void fill_iq2_table(uint32_t *table, const uint32_t *code_book) {
+    enum { AT_ONCE = 8 };
+    const uint2 *rows = (const uint2 *)(code_book + IQ2_GRID);
+    for (int i0 = thread_index(); i0 < IQ2_TABLE / 2; i0 += AT_ONCE * block_threads()) {
+        uint2 row[AT_ONCE];
         UNROLL
-        for (int k = 0; k < 8; k++) {
-            uint32_t digit = row >> (4 * k) & 3;
-            words[k / 4] |= (digit | (digit + 4) << 4) << (8 * (k % 4));
+        for (int k = 0; k < AT_ONCE; k++) {
+            int i = i0 + k * block_threads();
+            if (i < IQ2_TABLE / 2) row[k] = stream_load(rows + i / IQ2_COPIES);
         }
-        ((uint2 *)table)[i] = uint2{words[0], words[1]};
+        UNROLL
+        for (int k = 0; k < AT_ONCE; k++) {
+            int i = i0 + k * block_threads();
+            if (i < IQ2_TABLE / 2) ((uint2 *)table)[i] = row[k];
+        }
     }
 }
 
-/* Per format: what a lane loads of half a macro (`load`, from the bases of its tile), the words of
- * a block of 32 (two steps of four words), and what comes after a block (BLOCK_FACTOR: Q8_0) or a
- * macro (factors of rows g and g + 8). */
+/* Per format: what a lane loads of half a macro (`load`, from the bases of its tile; `take_half`:
+ * of a macro's scales those of a half), the words of a block of 32 (two steps of four words), and
+ * what comes after a block (BLOCK_FACTOR: Q8_0) or a macro (factors of rows g and g + 8). */
 template <int TYPE> struct tile_format;
 
 template <> struct tile_format<DS4_TYPE_Q8_0> {
@@ -95,7 +112,8 @@ template <> struct tile_format<DS4_TYPE_Q8_0> {
         for (int b = 0; b < 4; b++) d.codes[b] = load_word<M>(from + b * WARP);
         d.scales = load_word<M>((const uint32_t *)scales + half * WARP + lane_index());
     }
-    DEVICE void block(const half_data &d, int b, int, const uint32_t *, uint32_t (*a)[4]) {
+    DEVICE void take_half(half_data &, int) {}
+    DEVICE void block(const half_data &d, int b, const uint32_t *, uint32_t (*a)[4]) {
         const uint4 &c = d.codes[b];
         a[0][0] = bytes_half2(c.x, 0x4140);
         a[0][1] = bytes_half2(c.z, 0x4140);
@@ -126,7 +144,8 @@ template <> struct tile_format<DS4_TYPE_F16> {
         UNROLL
         for (int b = 0; b < 8; b++) d.codes[b] = load_word<M>(from + b * WARP);
     }
-    DEVICE void block(const half_data &d, int b, int, const uint32_t *, uint32_t (*a)[4]) {
+    DEVICE void take_half(half_data &, int) {}
+    DEVICE void block(const half_data &d, int b, const uint32_t *, uint32_t (*a)[4]) {
         const uint4 &low = d.codes[2 * b], &high = d.codes[2 * b + 1];
         a[0][0] = low.x;
         a[0][1] = high.x;
@@ -156,26 +175,31 @@ template <> struct tile_format<DS4_TYPE_IQ2_XXS> {
         d.scales[0] = load_word<M>(s);
         d.scales[1] = load_word<M>(s + 8);
         d.factors = load_word<M>(s + 16);
+        take_half(d, half & 1);
     }
-    /* Eight weights of a code book row, with signs, times 2 s + 1. */
+    DEVICE void take_half(half_data &d, int half) {
+        d.scales[0] >>= 16 * half;
+        d.scales[1] >>= 16 * half;
+    }
+    /* Eight weights of a code book row, with signs, times 2 s + 1. Signs: of the even ones from bit
+     * 15 down, of the odd ones from bit 31 down; other bits do not matter. */
     DEVICE void group(const uint32_t *table, uint32_t row, uint32_t signs, uint32_t scale,
                       uint32_t *to0, uint32_t *to2, uint32_t *to4, uint32_t *to6) {
         enum { LOW = 0x00604000, HIGH = 0x00514e48 }; /* bytes of the halves 8, 25, 43 */
-        uint2 w = *(const uint2 *)(table + 2 * IQ2_COPIES * row + 2 * (lane_index() % IQ2_COPIES));
-        uint32_t s = signs | signs << 15, two = odd_half2(scale);
-        *to0 = half2_multiply(byte_mix(LOW, HIGH, w.x) ^ (s << 15 & 0x80008000u), two);
-        *to2 = half2_multiply(byte_mix(LOW, HIGH, w.x >> 16) ^ (s << 13 & 0x80008000u), two);
-        *to4 = half2_multiply(byte_mix(LOW, HIGH, w.y) ^ (s << 11 & 0x80008000u), two);
-        *to6 = half2_multiply(byte_mix(LOW, HIGH, w.y >> 16) ^ (s << 9 & 0x80008000u), two);
+        uint2 w = *(const uint2 *)(table + 2 * IQ2_COPIES * row);
+        uint32_t low = in_register<LOW>(), two = odd_half2(scale);
+        *to0 = half2_multiply(byte_mix(low, HIGH, w.x) ^ (signs & 0x80008000u), two);
+        *to2 = half2_multiply(byte_mix(low, HIGH, w.x >> 16) ^ (signs << 1 & 0x80008000u), two);
+        *to4 = half2_multiply(byte_mix(low, HIGH, w.y) ^ (signs << 2 & 0x80008000u), two);
+        *to6 = half2_multiply(byte_mix(low, HIGH, w.y >> 16) ^ (signs << 3 & 0x80008000u), two);
     }
-    DEVICE void block(const half_data &d, int b, int half, const uint32_t *table,
-                      uint32_t (*a)[4]) {
+    DEVICE void block(const half_data &d, int b, const uint32_t *table, uint32_t (*a)[4]) {
         uint32_t w = word_of(d.codes, b);
-        int shift = 16 * (half & 1) + 4 * b;
-        group(table, w & 255, w >> 8 & 255, d.scales[0] >> shift & 15, &a[0][0], &a[0][2], &a[1][0],
-              &a[1][2]);
-        group(table, w >> 16 & 255, w >> 24, d.scales[1] >> shift & 15, &a[0][1], &a[0][3],
-              &a[1][1], &a[1][3]);
+        int shift = 4 * b;
+        group(table, w & 255, (w & 0xffffu) | w << 20, d.scales[0] >> shift & 15, &a[0][0],
+              &a[0][2], &a[1][0], &a[1][2]);
+        group(table, w >> 16 & 255, (w & 0xffff0000u) | w >> 12, d.scales[1] >> shift & 15,
+              &a[0][1], &a[0][3], &a[1][1], &a[1][3]);
     }
     DEVICE float2 block_factor(const half_data &, int) { return float2{1.0f, 1.0f}; }
     DEVICE float2 macro_factor(const half_data &d) {
@@ -200,19 +224,24 @@ template <> struct tile_format<DS4_TYPE_Q2_K> {
         d.scales = load_word<M>((const uint2 *)s + lane_index() / 2);
         d.least = load_word<M>((const uint32_t *)(s + 128) + lane_index());
         d.factors = load_word<M>((const uint2 *)(s + 256) + lane_index() / 4);
+        take_half(d, half & 1);
+    }
+    DEVICE void take_half(half_data &d, int half) {
+        d.scales.x >>= 16 * half;
+        d.scales.y >>= 16 * half;
     }
     /* Eight weights: scale x code, by (1024 + code) x scale - 1024 x scale. */
     DEVICE void group(uint32_t codes, uint32_t scale, uint32_t *to0, uint32_t *to2, uint32_t *to4,
                       uint32_t *to6) {
         uint32_t two = number_half2(scale), minus = half2_multiply(two, 0xe400e400u);
-        *to0 = half2_fma((codes & 0x00030003u) | 0x64006400u, two, minus);
-        *to2 = half2_fma((codes >> 2 & 0x00030003u) | 0x64006400u, two, minus);
-        *to4 = half2_fma((codes >> 4 & 0x00030003u) | 0x64006400u, two, minus);
-        *to6 = half2_fma((codes >> 6 & 0x00030003u) | 0x64006400u, two, minus);
+        *to0 = half2_fma((codes & 0x00030003u) | in_register<0x64006400>(), two, minus);
+        *to2 = half2_fma((codes >> 2 & 0x00030003u) | in_register<0x64006400>(), two, minus);
+        *to4 = half2_fma((codes >> 4 & 0x00030003u) | in_register<0x64006400>(), two, minus);
+        *to6 = half2_fma((codes >> 6 & 0x00030003u) | in_register<0x64006400>(), two, minus);
     }
-    DEVICE void block(const half_data &d, int b, int half, const uint32_t *, uint32_t (*a)[4]) {
+    DEVICE void block(const half_data &d, int b, const uint32_t *, uint32_t (*a)[4]) {
         uint32_t w = word_of(d.codes, b);
-        int shift = 16 * (half & 1) + 4 * b;
+        int shift = 4 * b;
         group(w, d.scales.x >> shift & 15, &a[0][0], &a[0][2], &a[1][0], &a[1][2]);
         group(w >> 8, d.scales.y >> shift & 15, &a[0][1], &a[0][3], &a[1][1], &a[1][3]);
     }

@@ -33,7 +33,7 @@ struct weights {
     matrix token_embedding, output;
     mixer output_hc;
     float *output_norm;
-    const uint32_t *code_book; /* of IQ2_XXS: IQ2_GRID rows of eight digits (formats.h) */
+    const uint32_t *code_book; /* of IQ2_XXS: rows of digits (formats.h), of tiles.h */
     bool plain, split;     /* in what form activations are read: by matrices that are (not) tiled */
     layer_weights *layers; /* [L], host memory */
 };

@@ -110,8 +110,9 @@ template <int TYPE> struct wide {
     }
 
     DEVICE void add_part(wide &s, int k, float2 factor) {
+        float(*sum)[4] = F::MACRO_FACTOR ? s.total[k] : s.acc[k];
         UNROLL
-        for (int j = 0; j < OCTETS; j++) add_scaled(s.acc[k][j], s.part[k][j], factor);
+        for (int j = 0; j < OCTETS; j++) add_scaled(sum[j], s.part[k][j], factor);
     }
 
     /* A block of 32 columns: `x` is where its high halves are. */
@@ -163,13 +164,14 @@ template <int TYPE> struct wide {
         for (int i = 0; i < WARP_TILES; i++) {
             const uint8_t *at = weights + (warp_index() / 2 * WARP_TILES + i) * TILE_SPACE;
             F::template load<1>(data[i], at, at + CODES, 0);
+            F::take_half(data[i], half & 1);
         }
         if (F::MACRO_FACTOR && half % 2 == 0) clear(s.part);
         UNROLL
         for (int b = 0; b < 4; b++) {
             uint32_t a[WARP_TILES][2][4];
             UNROLL
-            for (int i = 0; i < WARP_TILES; i++) F::block(data[i], b, half, s.table, a[i]);
+            for (int i = 0; i < WARP_TILES; i++) F::block(data[i], b, s.table, a[i]);
             if (F::BLOCK_FACTOR) clear(s.part);
             multiply_block(s, stage + b / 2 * 2 * ROWS * 128, b % 2 * 4, a);
             UNROLL
@@ -196,7 +198,7 @@ template <int TYPE> struct wide {
             fetch_finished<STAGES - 1>();
             block_barrier();
             multiply_half(s, half);
-            if ((half + 1) % HALVES == 0 || half + 1 == s.n_halves) {
+            if (!F::MACRO_FACTOR && ((half + 1) % HALVES == 0 || half + 1 == s.n_halves)) {
                 UNROLL
                 for (int k = 0; k < WARP_TILES; k++) UNROLL
                 for (int j = 0; j < OCTETS; j++) UNROLL
@@ -239,7 +241,7 @@ DEVICE void wide_format(const product &p, const wide_rows &rows, const uint32_t 
     wide<TYPE> s;
     s.p = &p;
     s.rows = &rows;
-    s.table = table;
+    s.table = lane_table(table);
     s.memory = memory;
     s.group = group;
     s.n_halves = split_width(p.m.n_in) / HALF;

@@ -1,0 +1,171 @@
+/* How a launch of tile_products.cu is cut: into slots, units, passes and blocks, and what a block
+ * has of shared memory. Found once on the host, so that a launch begins with few instructions. */
+#ifndef DS4_BACKEND_GPU_TILE_PLAN_H
+#define DS4_BACKEND_GPU_TILE_PLAN_H
+
+#include "backend/gpu/tile_sums.h"
+
+namespace GPU_NAMESPACE {
+
+enum {
+    MOST_WARPS = 16,
+    ROWS = 8,
+    MACRO_BYTES = 4 * MACRO + 64, /* of an activation row, with its sums */
+    ZEROS = 4 * MACRO,            /* bytes that lanes without a row read */
+    BLOCK_BYTES = 224 * 1024 /* of shared memory, when there is one block to a multiprocessor */
+};
+
+/* How a product is cut. A `slot` is one tile, or two (step_format): of the
+ * matrix and its gate, or neighbours. A block does `group` slots in a turn; where its rows do not
+ * fit into shared memory, a turn has some of the columns (a pass) and there are more turns. */
+struct product_plan {
+    int macros, units;      /* of a tile */
+    int unit_macros, whole; /* whole: tile_sums.h */
+    int slots, group;
+    int pass_units, passes;
+    int slot_tiles, record_bytes;
+    uint32_t cost; /* of a slot */
+};
+
+struct narrow_arguments {
+    product_list list;
+    product_plan plan[MAX_PRODUCTS];
+    uint32_t begin[MAX_PRODUCTS + 1]; /* costs of the products before; unused with counts_tiles */
+    int n_rows, most_rows;            /* most_rows: of a tile, for which there is shared memory */
+    int max_tiles, counts_tiles;      /* counts_tiles: the router says how many there are */
+    int late_next;                    /* see product: rows_known */
+    int ring_bytes, staged_bytes, sum_bytes;
+    expert_tiles tiles;
+    const uint32_t *code_book; /* NULL: no matrix of this launch needs it */
+};
+
+static_assert(sizeof(narrow_arguments) <= 4096, "what a launch can hand over on every device");
+
+/* Bytes of a staged row: its columns of a pass, then their sums; 16 more keep rows apart in the
+ * banks. */
+ANYWHERE int staged_bytes(const product_plan &plan) {
+    int macros = plan.pass_units * plan.unit_macros;
+    if (macros > plan.macros) macros = plan.macros;
+    return macros * MACRO_BYTES + 16;
+}
+
+static int larger(int a, int b) {
+    return a > b ? a : b;
+}
+
+/* Of a format. */
+struct step_sizes {
+    int two, ring, macro_bytes;
+    int (*record_floats)(int n_rows, bool whole);
+};
+
+template <int TYPE> static step_sizes sizes_of_format() {
+    typedef step_format<TYPE> S;
+    return step_sizes{S::TWO, S::DEPTH * S::BYTES,
+                      tile_format<TYPE>::CODE_BYTES + tile_format<TYPE>::SCALE_BYTES,
+                      S::record_floats};
+}
+
+static step_sizes sizes_of(int type) {
+    return type == DS4_TYPE_Q8_0      ? sizes_of_format<DS4_TYPE_Q8_0>()
+           : type == DS4_TYPE_F16     ? sizes_of_format<DS4_TYPE_F16>()
+           : type == DS4_TYPE_IQ2_XXS ? sizes_of_format<DS4_TYPE_IQ2_XXS>()
+                                      : sizes_of_format<DS4_TYPE_Q2_K>();
+}
+
+/* What a launch has: blocks of so many warps, and what a block may have of shared memory. */
+struct block_plan {
+    int blocks, warps, bytes;
+};
+
+/* Units, and as many columns in a pass as there is `room` for beside two records of a slot.
+ * `slots`: of a block. */
+static void plan_units(const product &p, int most_rows, int room, int slots, int warps,
+                       product_plan *plan) {
+    step_sizes sizes = sizes_of(p.m.type);
+    int tiles = plan->slot_tiles, each = 0, most = 0;
+    for (plan->whole = sizes.two && slots >= 2 * warps;; plan->whole = 0) {
+        plan->unit_macros = !sizes.two ? (int)CHUNK_MACROS : plan->whole ? plan->macros : 1;
+        plan->units = (plan->macros + plan->unit_macros - 1) / plan->unit_macros;
+        plan->record_bytes = (int)sizeof(float) * sizes.record_floats(most_rows, plan->whole);
+        each = most_rows * plan->unit_macros * MACRO_BYTES + 2 * tiles * plan->record_bytes;
+        most = (room - most_rows * (16 + tiles * TILE * (int)sizeof(float))) / each;
+        if (most > 0 || !plan->whole) break;
+    }
+    if (most < 1) most = 1; /* more than there is room for: plan_block says so */
+    plan->passes = (plan->units + most - 1) / most;
+    plan->pass_units = (plan->units + plan->passes - 1) / plan->passes;
+}
+
+/* Shared memory: rings, zeros, perhaps the code book; rows; what is left is for the records of the
+ * slots of a turn, twice. Returns the bytes of a block. */
+static int plan_block(narrow_arguments *t, const block_plan &b, int n_slots) {
+    enum { MOST = 32 * 1024 };
+    int used = ZEROS + (t->code_book != nullptr ? IQ2_TABLE * (int)sizeof(uint32_t) : 0);
+    t->ring_bytes = t->staged_bytes = t->sum_bytes = 0;
+    for (int i = 0; i < t->list.n; i++)
+        t->ring_bytes = larger(t->ring_bytes, b.warps * sizes_of(t->list.items[i].m.type).ring);
+    used += t->ring_bytes;
+    for (int i = 0; i < t->list.n; i++) {
+        plan_units(t->list.items[i], t->most_rows, b.bytes - used, n_slots / b.blocks, b.warps,
+                   &t->plan[i]);
+        t->staged_bytes = larger(t->staged_bytes, t->most_rows * staged_bytes(t->plan[i]));
+    }
+    used += t->staged_bytes;
+    int left = b.bytes - used < MOST ? b.bytes - used : (int)MOST, totals = 0;
+    for (int i = 0; i < t->list.n; i++) {
+        product_plan *plan = &t->plan[i];
+        int records = plan->slot_tiles * plan->pass_units * plan->record_bytes;
+        int total =
+            plan->passes == 1 ? 0 : plan->slot_tiles * t->most_rows * TILE * (int)sizeof(float);
+        plan->group = larger(1, left / (2 * records + total));
+        t->sum_bytes = larger(t->sum_bytes, plan->group * records);
+        totals = larger(totals, plan->group * total);
+    }
+    return used + 2 * t->sum_bytes + totals;
+}
+
+static bool has_passes(const narrow_arguments &t) {
+    for (int i = 0; i < t.list.n; i++)
+        if (t.plan[i].passes > 1) return true;
+    return false;
+}
+
+/* Slots of all products, with their shares of the cost. */
+static int count_slots(narrow_arguments *t) {
+    int n = 0;
+    for (int i = 0; i < t->list.n; i++) {
+        const product &p = t->list.items[i];
+        product_plan *plan = &t->plan[i];
+        step_sizes sizes = sizes_of(p.m.type);
+        int tiles = (p.m.n_out + TILE - 1) / TILE;
+        bool pair = p.gate.codes != nullptr;
+        plan->slot_tiles = sizes.two || pair ? 2 : 1;
+        plan->macros = split_width(p.m.n_in) / MACRO;
+        plan->slots = sizes.two && !pair ? (tiles + 1) / 2 : tiles;
+        plan->cost = (uint32_t)(plan->macros * sizes.macro_bytes / 32 * plan->slot_tiles);
+        int slots = plan->slots * (p.by_expert ? t->max_tiles : 1);
+        n += slots;
+        t->begin[i + 1] = t->begin[i] + (uint32_t)slots * plan->cost;
+    }
+    return n;
+}
+
+/* Two blocks to a multiprocessor, or a large one, if all columns of the rows fit into each. Else
+ * one with few rings: the more columns a pass has, the more warps have a unit. */
+static block_plan choose_blocks(narrow_arguments *t, int processors, int slots, int *bytes) {
+    const block_plan plans[] = {{2 * processors, MOST_WARPS / 2, BLOCK_BYTES / 2 - 1024},
+                                {processors, MOST_WARPS, BLOCK_BYTES},
+                                {processors, MOST_WARPS / 2, BLOCK_BYTES}};
+    block_plan b = {};
+    for (int i = 0; i < 3; i++) {
+        b = plans[i];
+        *bytes = plan_block(t, b, slots);
+        if (*bytes <= b.bytes && !has_passes(*t)) break;
+    }
+    return b;
+}
+
+} // namespace GPU_NAMESPACE
+
+#endif
