@@ -48,6 +48,18 @@ class Screen {
     }
   }
 
+  /** What is typed while pi makes its editor anew (/reload) is lost: then it is typed again. */
+  async write(text: string): Promise<void> {
+    for (let i = 0; i < 5; i++) {
+      this.type(text);
+      for (let j = 0; j < 20; j++) {
+        if (this.text().includes(text)) return;
+        await sleep(100);
+      }
+    }
+    throw new Error(`${text} is not shown\n${this.text()}`);
+  }
+
   /** A line entered before pi's start-up has ended stays in the editor, so Enter is repeated until its effect shows. */
   async enterUntil(pattern: RegExp): Promise<void> {
     for (let i = 0; i < 10; i++) {
@@ -136,9 +148,9 @@ describe("the terminal interface", { skip: hasTmux ? false : "tmux is not instal
   it("keeps the server over /reload and /new", async () => {
     screen.type("/reload");
     await screen.enterUntil(/Reloaded/);
-    screen.type("/new");
+    await screen.write("/new");
     await screen.enterUntil(/New session/);
-    screen.type("once more");
+    await screen.write("once more");
     await screen.enterUntil(/once more[\s\S]*Tool said: mock-42/);
     assert.equal(sandbox.serverPids().length, 1);
   });
