@@ -8,7 +8,7 @@ namespace GPU_NAMESPACE {
 struct device {
     cudaStream_t stream;
     cudaEvent_t mark[2];
-    int n_processors;
+    int n_processors, shared_bytes;
     bool is_hopper;
     cudaError_t problem; /* the first since device_finish */
     const char *what;
@@ -57,6 +57,9 @@ ds4_status device_create(device **result, ds4_error *error) {
     device_note(d, cudaEventCreate(&d->mark[1]), "an event");
     device_note(d, cudaDeviceGetAttribute(&d->n_processors, cudaDevAttrMultiProcessorCount, 0),
                 "a question");
+    device_note(
+        d, cudaDeviceGetAttribute(&d->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0),
+        "a question");
     cudaFuncAttributes code;
     device_note(d, cudaFuncGetAttributes(&code, probe_kernel), "a question");
     d->is_hopper = code.binaryVersion == 90 && code.ptxVersion == 90;
@@ -82,6 +85,10 @@ bool device_is_hopper(device *d) {
 
 int device_processors(device *d) {
     return d->n_processors;
+}
+
+int device_shared_bytes(device *d) {
+    return d->shared_bytes;
 }
 
 uint64_t device_free_bytes() {

@@ -11,8 +11,7 @@ enum {
     MOST_WARPS = 16,
     ROWS = 8,
     MACRO_BYTES = 4 * MACRO + 64, /* of an activation row, with its sums */
-    ZEROS = 4 * MACRO,            /* bytes that lanes without a row read */
-    BLOCK_BYTES = 224 * 1024 /* of shared memory, when there is one block to a multiprocessor */
+    ZEROS = 4 * MACRO             /* bytes that lanes without a row read */
 };
 
 /* How a product is cut. A `slot` is one tile, or two (step_format): of the
@@ -152,16 +151,21 @@ static int count_slots(narrow_arguments *t) {
 }
 
 /* Two blocks to a multiprocessor, or a large one, if all columns of the rows fit into each. Else
- * one with few rings: the more columns a pass has, the more warps have a unit. */
-static block_plan choose_blocks(narrow_arguments *t, int processors, int slots, int *bytes) {
-    const block_plan plans[] = {{2 * processors, MOST_WARPS / 2, BLOCK_BYTES / 2 - 1024},
-                                {processors, MOST_WARPS, BLOCK_BYTES},
-                                {processors, MOST_WARPS / 2, BLOCK_BYTES}};
+ * one with few rings: the more columns a pass has, the more warps have a unit. The last is for
+ * devices with little shared memory. */
+static block_plan choose_blocks(narrow_arguments *t, device *d, int slots, int *bytes) {
+    enum { RESERVED = 3072 /* what the kernel declares, and more */, N_PLANS = 4 };
+    int n = device_processors(d), most = device_shared_bytes(d) - RESERVED;
+    const block_plan plans[N_PLANS] = {{2 * n, MOST_WARPS / 2, most / 2 - 1024},
+                                       {n, MOST_WARPS, most},
+                                       {n, MOST_WARPS / 2, most},
+                                       {n, MOST_WARPS / 4, most}};
     block_plan b = {};
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < N_PLANS; i++) {
         b = plans[i];
         *bytes = plan_block(t, b, slots);
-        if (*bytes <= b.bytes && !has_passes(*t)) break;
+        bool last_of_passes = i >= 2;
+        if (*bytes <= b.bytes && (last_of_passes || !has_passes(*t))) break;
     }
     return b;
 }

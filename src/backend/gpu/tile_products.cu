@@ -444,7 +444,7 @@ void narrow_products_run(device *d, const product_list &list, int n_rows, int ti
         if (p.m.type != only) only = ANY;
     }
     int slots = count_slots(&t), bytes = 0;
-    block_plan b = choose_blocks(&t, device_processors(d), slots, &bytes);
+    block_plan b = choose_blocks(&t, d, slots, &bytes);
     dim3 grid((unsigned)(slots < b.blocks ? slots : b.blocks));
     int threads = b.warps * WARP;
     if (only == DS4_TYPE_Q8_0)
