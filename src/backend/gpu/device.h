@@ -18,9 +18,9 @@ struct device_graph; /* launches recorded once and replayed */
 ds4_status device_check(ds4_error *error); /* whether there is one that our kernels run on */
 ds4_status device_create(device **result, ds4_error *error);
 void device_destroy(device *d);
-int device_processors(device *d); /* blocks run on so many multiprocessors at once */
+int device_processors(device *d);   /* blocks run on so many multiprocessors at once */
 int device_shared_bytes(device *d); /* shared memory that a block can have */
-uint64_t device_free_bytes();     /* memory that can still be had; 0 when unknown */
+uint64_t device_free_bytes();       /* memory that can still be had; 0 when unknown */
 
 void *device_allocate(device *d, size_t n_bytes); /* NULL when there is none left */
 void device_release(device *d, void *p);
