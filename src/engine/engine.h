@@ -25,7 +25,7 @@ struct ds4_session {
 
 /* Goes into the identity of saved state: to be raised when a change of the arithmetic changes
  * results or the layout of rows. */
-enum { DS4_NUMERICS_VERSION = 2 };
+enum { DS4_NUMERICS_VERSION = 3 };
 
 /* FORMAT unless the n tokens from `first` on are all of the vocabulary. */
 ds4_status ds4_session_check_tokens(const ds4_session *session, uint32_t first, uint32_t n,
