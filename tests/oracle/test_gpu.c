@@ -76,30 +76,85 @@ static void rounded_rows(void **state) {
     compare(*state, DS4_KV_SIM_FP4, SLOW ? 8 : 16, 16, 2e-3, 0.995);
 }
 
-/* With FP8 rows the least difference can flip a code, and a random model makes much of it: then
- * rows are only alike. Most rows of short sequences have no such flip. */
+/* Evaluates n tokens; *rows: the session's raw rows and compressor inputs, all of them floats as
+ * long as no window has closed. */
+static float *evaluate_and_save(ds4_engine *engine, const fixture *f, const int32_t *tokens,
+                                uint32_t n, float **rows, size_t *n_rows) {
+    enum { HEADER = 32 }; /* then n tokens and as many dials */
+    float *logits = malloc((size_t)n * f->n_vocab * sizeof *logits);
+    uint8_t *bytes = NULL;
+    size_t n_bytes = 0, before = HEADER + n * (sizeof(int32_t) + sizeof(uint64_t));
+    ds4_session *session;
+    assert_non_null(logits);
+    CHECK_OK(ds4_session_create(engine, n, &session, error));
+    ds4_batch_item item = {.session = session,
+                           .tokens = tokens,
+                           .n_tokens = n,
+                           .want = DS4_LOGITS_ALL,
+                           .logits = logits};
+    CHECK_OK(ds4_engine_forward(engine, &item, 1, error));
+    CHECK_OK(ds4_session_save(session, &bytes, &n_bytes, error));
+    ds4_session_destroy(session);
+    assert_true(n_bytes > before && (n_bytes - before) % sizeof(float) == 0);
+    *n_rows = (n_bytes - before) / sizeof(float);
+    *rows = malloc(n_bytes - before);
+    assert_non_null(*rows);
+    memcpy(*rows, bytes + before, n_bytes - before);
+    free(bytes);
+    return logits;
+}
+
+/* Lanes that are other than rounding sums otherwise could make them, in the order of layers. The
+ * first of them has no other cause: it must be one step of a code of three bits (or of a half). */
+static size_t count_flips(const float *a, const float *b, size_t n) {
+    size_t n_flips = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = fabs((double)a[i] - (double)b[i]), size = fabs((double)a[i]);
+        if (d <= 1e-4 * size + 1e-5) continue;
+        if (n_flips++ == 0 && d > 0.126 * fmax(size, fabs((double)b[i])) + 2e-3)
+            fail_msg("lane %zu of the saved rows is %g, of the CPU's %g", i, (double)b[i],
+                     (double)a[i]);
+    }
+    return n_flips;
+}
+
+/* Where a sum ends beside the border of two FP8 codes, its last bits decide which of them is
+ * stored, and a random model makes something of it. Without such a flip rows are as near as without
+ * rounding. */
 static void fp8_rows(void **state) {
     const fixture *f = *state;
-    enum { ROWS = 8 };
-    uint32_t n_sequences = backend == DS4_BACKEND_CUDA ? 40 : SLOW ? 1 : 3, n_close = 0, n_top = 0;
+    enum { ROWS = 3 /* no window has closed then */ };
+    uint32_t n_sequences = backend == DS4_BACKEND_CUDA ? 120 : SLOW ? 3 : 8;
+    uint32_t n_flipped = 0, n_top = 0;
+    double worst = 0, worst_flipped = 0;
     ds4_engine_options options = {.max_context = 16, .max_batch_tokens = 16};
     ds4_engine *cpu = make_engine(f->model, options);
     options.backend = backend;
     ds4_engine *gpu = make_engine(f->model, options);
     for (uint32_t s = 0; s < n_sequences; s++) {
-        float *expected = oracle_evaluate(cpu, f->model, f->tokens + ROWS * s, ROWS, ROWS);
-        float *logits = oracle_evaluate(gpu, f->model, f->tokens + ROWS * s, ROWS, ROWS);
-        for (uint32_t r = 0; r < ROWS; r++) {
-            oracle_difference d =
-                oracle_compare(logits + r * f->n_vocab, expected + r * f->n_vocab, 1, f->n_vocab);
-            n_close += d.worst <= 2e-3;
-            n_top += d.same_top;
-        }
+        float *rows, *gpu_rows;
+        size_t n, n_gpu;
+        const int32_t *tokens = f->tokens + ROWS * s;
+        float *expected = evaluate_and_save(cpu, f, tokens, ROWS, &rows, &n);
+        float *logits = evaluate_and_save(gpu, f, tokens, ROWS, &gpu_rows, &n_gpu);
+        assert_int_equal(n, n_gpu);
+        oracle_difference d = oracle_compare(logits, expected, ROWS, f->n_vocab);
+        bool flipped = count_flips(rows, gpu_rows, n) > 0;
+        n_flipped += flipped;
+        n_top += d.same_top;
+        if (flipped)
+            worst_flipped = fmax(worst_flipped, d.worst);
+        else
+            worst = fmax(worst, d.worst);
         free(expected);
         free(logits);
+        free(rows);
+        free(gpu_rows);
     }
-    print_message("FP8 rows: %u of %u within 2e-3, top-1 %u\n", n_close, n_sequences * ROWS, n_top);
-    assert_true(n_close * 10 >= n_sequences * ROWS * 6);
+    print_message("FP8 rows: %u of %u sequences have other codes; max |difference| there %.3g, "
+                  "in the others %.3g; top-1 %u\n",
+                  n_flipped, n_sequences, worst_flipped, worst, n_top);
+    assert_true(n_flipped < n_sequences && worst <= 2e-4);
     assert_true(n_top * 100 >= n_sequences * ROWS * 95);
     ds4_engine_destroy(cpu);
     ds4_engine_destroy(gpu);
