@@ -178,6 +178,34 @@ DEVICE void fetch_16(void *shared, const void *from) {
     uint32_t at = (uint32_t)__cvta_generic_to_shared(shared);
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
 }
+DEVICE void fetch_group() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int N> DEVICE void fetch_finished() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+/* Barriers that count bytes; places in shared memory are 32-bit addresses. */
+#if __CUDA_ARCH__ >= 900
+DEVICE uint32_t shared_place(const void *p) {
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+DEVICE void barrier_create(uint32_t barrier, int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals)
+                 : "memory");
+}
+/* One arrival, and so many bytes that must come. */
+DEVICE void barrier_expect(uint32_t barrier, uint32_t bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+                 : "memory");
+}
+DEVICE void barrier_wait(uint32_t barrier, uint32_t parity) {
+    asm volatile("{\n.reg .pred done;\nagain:\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+                 "@done bra finished;\nbra again;\nfinished:\n}\n" ::"r"(barrier),
+                 "r"(parity)
+                 : "memory");
+}
+#endif
 /* Runs of weights to shared memory in the background; a whole warp calls these. A `signal` tells
  * when all runs between fetch_begin and fetch_end have come: the warp's wait for the use of the
  * signal number `use`; MORE: so many uses of other signals may still be on their way. What is read
@@ -185,72 +213,54 @@ DEVICE void fetch_16(void *shared, const void *from) {
  * instructions. Bytes are multiples of 16. */
 #if __CUDA_ARCH__ >= 900
 DEVICE void create_signals(uint64_t *signals, int n) {
-    int lane = (int)threadIdx.x % WARP;
+    int lane = thread_index() % WARP;
     if (lane < n) {
-        uint32_t at = (uint32_t)__cvta_generic_to_shared(signals + lane);
-        asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(at) : "memory");
+        barrier_create(shared_place(signals + lane), 1);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
-    __syncwarp();
+    warp_barrier();
 }
 DEVICE void forget_signals(uint64_t *signals, int n) {
-    int lane = (int)threadIdx.x % WARP;
-    __syncwarp();
-    if (lane < n) {
-        uint32_t at = (uint32_t)__cvta_generic_to_shared(signals + lane);
-        asm volatile("mbarrier.inval.shared::cta.b64 [%0];" ::"r"(at) : "memory");
-    }
-    __syncwarp();
+    int lane = thread_index() % WARP;
+    warp_barrier();
+    if (lane < n)
+        asm volatile("mbarrier.inval.shared::cta.b64 [%0];" ::"r"(shared_place(signals + lane))
+                     : "memory");
+    warp_barrier();
 }
 DEVICE void fetch_begin(uint64_t *signal, int n_bytes) {
-    if (threadIdx.x % WARP != 0) return;
-    uint32_t at = (uint32_t)__cvta_generic_to_shared(signal);
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(at), "r"(n_bytes)
-                 : "memory");
+    if (thread_index() % WARP == 0) barrier_expect(shared_place(signal), (uint32_t)n_bytes);
 }
 DEVICE void fetch_run(void *shared, const void *from, int n_bytes, uint64_t *signal, bool once) {
-    if (threadIdx.x % WARP != 0) return;
-    uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
-    uint32_t at = (uint32_t)__cvta_generic_to_shared(signal);
+    if (thread_index() % WARP != 0) return;
     /* Policies as createpolicy.fractional makes them: evict_first, evict_normal. */
     uint64_t policy = once ? 0x12f0000000000000u : 0x1000000000000000u;
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint"
-                 " [%0], [%1], %2, [%3], %4;" ::"r"(to),
-                 "l"(from), "r"(n_bytes), "r"(at), "l"(policy)
+                 " [%0], [%1], %2, [%3], %4;" ::"r"(shared_place(shared)),
+                 "l"(from), "r"(n_bytes), "r"(shared_place(signal)), "l"(policy)
                  : "memory");
 }
 DEVICE void fetch_end() {}
 template <int MORE> DEVICE void fetch_wait(uint64_t *signal, uint32_t use) {
-    uint32_t at = (uint32_t)__cvta_generic_to_shared(signal);
-    asm volatile("{\n.reg .pred done;\nagain%=:\n"
-                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-                 "@done bra finished%=;\nbra again%=;\nfinished%=:\n}\n" ::"r"(at),
-                 "r"(use & 1u)
-                 : "memory");
-    __syncwarp();
+    barrier_wait(shared_place(signal), use & 1u);
+    warp_barrier();
 }
 #else
 DEVICE void create_signals(uint64_t *, int) {}
 DEVICE void forget_signals(uint64_t *, int) {}
 DEVICE void fetch_begin(uint64_t *, int) {}
 DEVICE void fetch_run(void *shared, const void *from, int n_bytes, uint64_t *, bool) {
-    for (int at = 16 * ((int)threadIdx.x % WARP); at < n_bytes; at += 16 * WARP)
+    for (int at = 16 * (thread_index() % WARP); at < n_bytes; at += 16 * WARP)
         fetch_16((uint8_t *)shared + at, (const uint8_t *)from + at);
 }
 DEVICE void fetch_end() {
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    fetch_group();
 }
 template <int MORE> DEVICE void fetch_wait(uint64_t *, uint32_t) {
-    asm volatile("cp.async.wait_group %0;" ::"n"(MORE) : "memory");
-    __syncwarp();
+    fetch_finished<MORE>();
+    warp_barrier();
 }
 #endif
-DEVICE void fetch_group() {
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-template <int N> DEVICE void fetch_finished() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
-}
 /* A launch may begin while the one before it ends: what that one wrote is there after
  * previous_launch(), which each thread must call. next_launch(): the next may begin. */
 DEVICE void previous_launch() {

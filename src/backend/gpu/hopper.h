@@ -12,33 +12,15 @@
 
 namespace GPU_NAMESPACE {
 
-/* ---- barriers and copies; places in shared memory are 32-bit addresses ---- */
+/* ---- barriers and copies (more in dialect.h); places in shared memory are 32-bit addresses ----
+ */
 
-DEVICE uint32_t shared_place(const void *p) {
-    return (uint32_t)__cvta_generic_to_shared(p);
-}
-DEVICE void barrier_create(uint32_t barrier, int arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals)
-                 : "memory");
-}
-/* One arrival, and so many bytes that must come. */
-DEVICE void barrier_expect(uint32_t barrier, uint32_t bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
-                 : "memory");
-}
 /* At the same barrier of a block of the cluster. (Waiting for the matrix unit has ordered what it
  * read; a release to the cluster would wait for all stores of the thread.) */
 DEVICE void barrier_arrive(uint32_t barrier, int block) {
     asm volatile("{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
                  "mbarrier.arrive.shared::cluster.b64 _, [there];\n}\n" ::"r"(barrier),
                  "r"(block)
-                 : "memory");
-}
-DEVICE void barrier_wait(uint32_t barrier, uint32_t parity) {
-    asm volatile("{\n.reg .pred done;\nagain:\n"
-                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-                 "@done bra finished;\nbra again;\nfinished:\n}\n" ::"r"(barrier),
-                 "r"(parity)
                  : "memory");
 }
 /* A box of a tensor to the same place of all blocks of the cluster, which `barrier` of each counts.

@@ -14,9 +14,9 @@ enum {
     ZEROS = 4 * MACRO             /* bytes that lanes without a row read */
 };
 
-/* How a product is cut. A `slot` is one tile, or two (step_format): of the
- * matrix and its gate, or neighbours. A block does `group` slots in a turn; where its rows do not
- * fit into shared memory, a turn has some of the columns (a pass) and there are more turns. */
+/* How a product is cut. A `slot` is one tile, or two (step_format): of the matrix and its gate, or
+ * neighbours. A block does `group` slots in a turn; where its rows do not fit into shared memory, a
+ * turn has some of the columns (a pass) and there are more turns. */
 struct product_plan {
     int macros, units;      /* of a tile */
     int unit_macros, whole; /* whole: tile_sums.h */
@@ -154,7 +154,11 @@ static int count_slots(narrow_arguments *t) {
  * one with few rings: the more columns a pass has, the more warps have a unit. The last is for
  * devices with little shared memory. */
 static block_plan choose_blocks(narrow_arguments *t, device *d, int slots, int *bytes) {
-    enum { RESERVED = 3072 /* what the kernel declares, and more */, N_PLANS = 4 };
+    enum {
+        RESERVED = 3072, /* what the kernel declares, and more */
+        N_PLANS = 4,
+        WITH_PASSES = 2 /* from this one on */
+    };
     int n = device_processors(d), most = device_shared_bytes(d) - RESERVED;
     const block_plan plans[N_PLANS] = {{2 * n, MOST_WARPS / 2, most / 2 - 1024},
                                        {n, MOST_WARPS, most},
@@ -164,8 +168,7 @@ static block_plan choose_blocks(narrow_arguments *t, device *d, int slots, int *
     for (int i = 0; i < N_PLANS; i++) {
         b = plans[i];
         *bytes = plan_block(t, b, slots);
-        bool last_of_passes = i >= 2;
-        if (*bytes <= b.bytes && (last_of_passes || !has_passes(*t))) break;
+        if (*bytes <= b.bytes && (i >= WITH_PASSES || !has_passes(*t))) break;
     }
     return b;
 }

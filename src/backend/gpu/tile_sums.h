@@ -151,13 +151,14 @@ template <int TYPE> struct step_sums {
         }
     }
 
-    /* A macro of two tiles. */
+    /* A macro of two tiles, one half like the other: instructions come from far away when a launch
+     * begins. */
     DEVICE void macro(half_data *d, const uint8_t *at, const uint8_t *row, const uint32_t *table,
                       float (*part)[4]) {
         clear_4(part[0]);
         clear_4(part[1]);
-        NOT_UNROLLED /* instructions come from far away when a launch begins */
-            for (int h = 0; h < 2; h++) {
+        NOT_UNROLLED
+        for (int h = 0; h < 2; h++) {
             read(d[0], at, 0, h);
             read(d[1], at, 1, h);
             UNROLL
