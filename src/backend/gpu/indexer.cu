@@ -47,7 +47,10 @@ KERNEL query_kernel(query_arguments a) {
             (float)(1.0 / sqrt((double)v.index_dim * (double)v.index_heads));
 }
 
+static bool tile_scores_suit(const step_view &v);
+
 void index_query_run(device *d, const step_view &v, const selection &s) {
+    if (tile_scores_suit(v)) return; /* blocks of scores make their own */
     query_arguments a = {v, s.query, s.weight};
     unsigned blocks = (unsigned)(v.index_heads + THREADS / WARP - 1) / (THREADS / WARP);
     launch(d, query_kernel, dim3(blocks, (unsigned)v.n_rows), THREADS, 0, a);
@@ -60,6 +63,7 @@ struct select_arguments {
     selection s;
     int first_row; /* rows [first_row, first_row + score_rows) share the buffer */
     int tiles_per_block;
+    float norm, weight_scale; /* of queries; of the heads' weights */
 };
 
 /* One block: KEYS rows against all heads of one query. Thread: one key, four heads of each HEADS.
@@ -117,109 +121,216 @@ KERNEL score_kernel(select_arguments a) {
         a.s.scores[(size_t)block_y() * (size_t)a.s.score_stride + (size_t)(first + key)] = score;
 }
 
-/* The same on the matrix units, for rows of FP4, which are exact as halves. A warp: 16 heads of a
- * query, kept in registers, and half of the keys. */
-enum { TILE_DIM = 128, TILE_HEADS = 64, TILE_STRIDE = 2 * TILE_DIM + 16, STEPS = TILE_DIM / 16 };
+/* The same on the matrix units, for rows of FP4, which are exact as halves, and with the queries
+ * made here: cheaper than a launch of their own. A warp: 16 heads of a query, kept in registers,
+ * and a quarter of the keys. */
+enum {
+    TILE_DIM = 128,
+    TILE_HEADS = 64,
+    TILE_STRIDE = 2 * TILE_DIM + 16,
+    STEPS = TILE_DIM / 16,
+    TILE_THREADS = 512,
+    LANES = 8,               /* of a head's query */
+    SPAN = TILE_DIM / LANES, /* its elements in a lane */
+    HEADS_AT_ONCE = WARP / LANES,
+    PIECES = KEYS * TILE_DIM / 8 / TILE_THREADS /* of 8 codes, of each thread */
+};
+
+/* |v| at most 6: the nearest value of FP4, ties to the even code. A float has no bits left for what
+ * is smaller than the step between neighbours once so much is added. */
+DEVICE float nearest_fp4(float v) {
+    float most = fabsf(v), shift = most < 2.0f ? 0x1.8p22f : most < 4.0f ? 0x1.8p23f : 0x1.8p24f;
+    return (v + shift) - shift;
+}
+
+/* round_index_row, with SPAN neighbours in each of LANES lanes. */
+DEVICE void round_query(float norm, float *x) {
+    UNROLL
+    for (int stride = 1; stride < SPAN; stride *= 2) UNROLL
+    for (int i = 0; i < SPAN; i++) {
+        if (i & stride) continue;
+        float a = x[i], b = x[i + stride];
+        x[i] = a + b;
+        x[i + stride] = a - b;
+    }
+    NOT_UNROLLED
+    for (int mask = 1; mask < LANES; mask *= 2) {
+        float sign = lane_index() & mask ? -1.0f : 1.0f;
+        UNROLL
+        for (int i = 0; i < SPAN; i++) x[i] = fmaf(sign, x[i], warp_shuffle_xor(x[i], mask));
+    }
+    float most = 6.0f * 0x1p-126f;
+    UNROLL
+    for (int i = 0; i < SPAN; i++) {
+        x[i] *= norm;
+        most = fmaxf(most, fabsf(x[i]));
+    }
+    most = fmaxf(most, warp_shuffle_xor(most, 1)); /* two lanes have a block */
+    int k = ceil_log2(most / 6.0f);
+    float inverse = power_of_two(-k), scale = power_of_two(k);
+    UNROLL
+    for (int i = 0; i < SPAN; i++)
+        x[i] = nearest_fp4(fmaxf(fminf(x[i] * inverse, 6.0f), -6.0f)) * scale;
+}
+
+/* Heads of a row's query to halves; those that there are not are zeros. */
+DEVICE void make_queries(const select_arguments &a, int row, uint8_t *queries) {
+    const step_view &v = a.v;
+    int first = lane_index() % LANES * SPAN, plain = TILE_DIM - v.rope_dim;
+    const float *angles = v.angles + ((size_t)v.n_rows + (size_t)row) * (size_t)v.rope_dim;
+    NOT_UNROLLED
+    for (int h0 = warp_index() * HEADS_AT_ONCE; h0 < TILE_HEADS;
+         h0 += TILE_THREADS / WARP * HEADS_AT_ONCE) {
+        int head = h0 + lane_index() / LANES;
+        const float *q =
+            a.s.query + ((size_t)row * (size_t)v.index_heads + (size_t)head) * (size_t)TILE_DIM;
+        float x[SPAN];
+        UNROLL
+        for (int i = 0; i < SPAN; i += 4) {
+            float4 quad = {0, 0, 0, 0};
+            if (head < v.index_heads) quad = *(const float4 *)(q + first + i);
+            x[i] = quad.x, x[i + 1] = quad.y, x[i + 2] = quad.z, x[i + 3] = quad.w;
+        }
+        UNROLL
+        for (int i = 0; i < SPAN; i += 2)
+            if (first + i >= plain)
+                rotate_pair(*(const float2 *)(angles + first + i - plain), x + i);
+        round_query(a.norm, x);
+        uint32_t words[SPAN / 2];
+        UNROLL
+        for (int i = 0; i < SPAN / 2; i++) words[i] = floats_half2(x[2 * i], x[2 * i + 1]);
+        uint4 *to = (uint4 *)(queries + head * TILE_STRIDE + 2 * first);
+        to[0] = uint4{words[0], words[1], words[2], words[3]};
+        to[1] = uint4{words[4], words[5], words[6], words[7]};
+    }
+}
 
 DEVICE uint32_t fp4_half(uint32_t code) { /* E2M1 in the top bits of a half is the value x 2^-14 */
     return (code & 7u) << 9 | (code & 8u) << 12;
 }
 
-/* Keys [first, first + KEYS) as halves; those beyond `visible` are zeros. */
-DEVICE void load_keys(const step_view &v, const layer_state &state, int first, int visible,
-                      uint8_t *tile) {
-    for (int i = thread_index(); i < KEYS * TILE_DIM / 8; i += THREADS) {
+/* Keys [first, first + KEYS) as they come: 8 codes and their scale; then as halves. Those beyond
+ * `visible` are zeros. */
+struct key_piece {
+    uint32_t codes;
+    int scale;
+};
+
+DEVICE void load_keys(const step_view &v, const uint8_t *rows, int first, int visible,
+                      key_piece *p) {
+    UNROLL
+    for (int j = 0; j < PIECES; j++) {
+        int i = thread_index() + j * TILE_THREADS;
         int k = i / (TILE_DIM / 8), e = i % (TILE_DIM / 8) * 8;
-        uint4 out = {0, 0, 0, 0};
-        if (first + k < visible) {
-            const uint8_t *stored =
-                state.index_rows + (size_t)(first + k) * (size_t)v.index_row_stride;
-            uint32_t codes = *(const uint32_t *)(stored + e / 2);
-            int exponent = (int)stored[TILE_DIM / 2 + e / FP4_BLOCK] - 127 + 14 + 15;
-            exponent = exponent < 1 ? 1 : exponent > 30 ? 30 : exponent;
-            uint32_t factor = (uint32_t)exponent * 0x04000400u;
-            uint32_t words[4];
-            UNROLL
-            for (int j = 0; j < 4; j++)
-                words[j] = half2_multiply(fp4_half(codes >> (8 * j) & 15) |
-                                              fp4_half(codes >> (8 * j + 4) & 15) << 16,
-                                          factor);
-            out = uint4{words[0], words[1], words[2], words[3]};
-        }
-        *(uint4 *)(tile + k * TILE_STRIDE + 2 * e) = out;
+        p[j] = key_piece{0, 0};
+        if (first + k >= visible) continue;
+        const uint8_t *stored = rows + (size_t)(first + k) * (size_t)v.index_row_stride;
+        p[j].codes = *(const uint32_t *)(stored + e / 2);
+        p[j].scale = stored[TILE_DIM / 2 + e / FP4_BLOCK];
     }
 }
 
-KERNEL LAUNCH_BOUNDS(THREADS, 2) tile_score_kernel(select_arguments a) {
-    SHARED_16 uint8_t memory[TILE_HEADS * TILE_STRIDE]; /* queries, later keys */
-    SHARED float sums[4][KEYS];
-    const step_view &v = a.v;
-    next_launch();
-    int row = a.first_row + block_y(), visible = visible_rows(v, row), lane = lane_index();
-    int first = block_x() * a.tiles_per_block * KEYS;
-    int end =
-        first + a.tiles_per_block * KEYS < visible ? first + a.tiles_per_block * KEYS : visible;
-    layer_state state = state_of(v, a.s.layer, row);
-    previous_launch();
-    if (visible <= v.top_k || first >= end) return;
-    const float *query = a.s.query + (size_t)row * (size_t)v.index_heads * (size_t)TILE_DIM;
-    for (int i = thread_index(); i < TILE_HEADS * TILE_DIM / 2; i += THREADS) {
-        int h = i / (TILE_DIM / 2), e = i % (TILE_DIM / 2) * 2;
-        uint32_t word = 0;
-        if (h < v.index_heads)
-            word = floats_half2(query[h * TILE_DIM + e], query[h * TILE_DIM + e + 1]);
-        *(uint32_t *)(memory + h * TILE_STRIDE + 2 * e) = word;
-    }
-    block_barrier();
-    int tile = warp_index() % 4, part = warp_index() / 4;
-    uint32_t left[STEPS][4];
-    float weight[2];
+DEVICE void store_keys(const key_piece *p, uint8_t *tile) {
     UNROLL
-    for (int k = 0; k < STEPS; k++)
-        load_tiles(left[k], memory + (tile * 16 + lane % 8 + lane / 8 % 2 * 8) * TILE_STRIDE +
-                                32 * k + lane / 16 * 16);
+    for (int j = 0; j < PIECES; j++) {
+        int i = thread_index() + j * TILE_THREADS;
+        int k = i / (TILE_DIM / 8), e = i % (TILE_DIM / 8) * 8;
+        int exponent = p[j].scale - 127 + 14 + 15;
+        exponent = exponent < 1 ? 1 : exponent > 30 ? 30 : exponent;
+        uint32_t factor = (uint32_t)exponent * 0x04000400u, words[4];
+        UNROLL
+        for (int w = 0; w < 4; w++)
+            words[w] = half2_multiply(fp4_half(p[j].codes >> (8 * w) & 15) |
+                                          fp4_half(p[j].codes >> (8 * w + 4) & 15) << 16,
+                                      factor);
+        *(uint4 *)(tile + k * TILE_STRIDE + 2 * e) = uint4{words[0], words[1], words[2], words[3]};
+    }
+}
+
+struct score_memory {
+    uint8_t queries[TILE_HEADS * TILE_STRIDE], keys[KEYS * TILE_STRIDE];
+    float sums[TILE_HEADS / 16][KEYS];
+};
+
+/* What 16 heads give 16 keys; dot products of 8 of these at once. */
+DEVICE void score_keys(const uint32_t (*left)[4], const float *weight, int octet,
+                       const uint8_t *keys, float *sums) {
+    int lane = lane_index();
+    float dot[4] = {0, 0, 0, 0};
+    UNROLL
+    for (int k = 0; k < STEPS; k += 2) {
+        uint32_t b[4];
+        load_tiles(b, keys + (octet * 8 + lane % 8) * TILE_STRIDE + 32 * k + lane / 8 * 16);
+        multiply_tile(dot, left[k], b[0], b[1]);
+        multiply_tile(dot, left[k + 1], b[2], b[3]);
+    }
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        float sum = fmaf(fmaxf(dot[2 + i], 0.0f), weight[1], fmaxf(dot[i], 0.0f) * weight[0]);
+        UNROLL
+        for (int mask = 4; mask < WARP; mask *= 2) sum += warp_shuffle_xor(sum, mask);
+        if (lane < 4) sums[octet * 8 + lane * 2 + i] = sum;
+    }
+}
+
+/* Scores of a row's keys [first, end). */
+DEVICE void score_part(const select_arguments &a, int row, const uint8_t *rows, int first, int end,
+                       score_memory &m) {
+    const step_view &v = a.v;
+    int lane = lane_index(), tile = warp_index() % 4, part = warp_index() / 4;
+    key_piece p[PIECES];
+    load_keys(v, rows, first, end, p);
+    float weight[2];
     UNROLL
     for (int i = 0; i < 2; i++) {
         int head = tile * 16 + lane / 4 + 8 * i;
-        weight[i] = head < v.index_heads
-                        ? a.s.weight[(size_t)row * (size_t)v.index_heads + (size_t)head]
-                        : 0.0f;
+        weight[i] = 0.0f;
+        if (head < v.index_heads)
+            weight[i] =
+                a.s.weight[(size_t)row * (size_t)v.index_heads + (size_t)head] * a.weight_scale;
     }
-    for (int key = first; key < end; key += KEYS) {
-        block_barrier();
-        load_keys(v, state, key, visible, memory);
-        block_barrier();
-        UNROLL
-        for (int j = 0; j < 4; j++) {
-            int octet = part * 4 + j;
-            float dot[4] = {0, 0, 0, 0};
-            UNROLL
-            for (int k = 0; k < STEPS; k += 2) {
-                uint32_t b[4];
-                load_tiles(b,
-                           memory + (octet * 8 + lane % 8) * TILE_STRIDE + 32 * k + lane / 8 * 16);
-                multiply_tile(dot, left[k], b[0], b[1]);
-                multiply_tile(dot, left[k + 1], b[2], b[3]);
-            }
-            UNROLL
-            for (int i = 0; i < 2; i++) {
-                float sum =
-                    fmaf(fmaxf(dot[2 + i], 0.0f), weight[1], fmaxf(dot[i], 0.0f) * weight[0]);
-                UNROLL
-                for (int mask = 4; mask < WARP; mask *= 2) sum += warp_shuffle_xor(sum, mask);
-                if (lane < 4) sums[tile][octet * 8 + lane * 2 + i] = sum;
-            }
-        }
+    make_queries(a, row, m.queries);
+    store_keys(p, m.keys);
+    block_barrier();
+    uint32_t left[STEPS][4];
+    UNROLL
+    for (int k = 0; k < STEPS; k++)
+        load_tiles(left[k], m.queries + (tile * 16 + lane % 8 + lane / 8 % 2 * 8) * TILE_STRIDE +
+                                32 * k + lane / 16 * 16);
+    NOT_UNROLLED
+    for (int key = first;; key += KEYS) {
+        bool more = key + KEYS < end;
+        if (more) load_keys(v, rows, key + KEYS, end, p);
+        NOT_UNROLLED
+        for (int j = 0; j < 2; j++) score_keys(left, weight, part * 2 + j, m.keys, m.sums[tile]);
         block_barrier();
         int k = thread_index();
-        if (k < KEYS && key + k < visible)
+        if (k < KEYS && key + k < end)
             a.s.scores[(size_t)block_y() * (size_t)a.s.score_stride + (size_t)(key + k)] =
-                sums[0][k] + sums[1][k] + sums[2][k] + sums[3][k];
+                m.sums[0][k] + m.sums[1][k] + m.sums[2][k] + m.sums[3][k];
+        if (!more) return;
+        store_keys(p, m.keys);
+        block_barrier();
     }
 }
 
+KERNEL LAUNCH_BOUNDS(TILE_THREADS, 2) tile_score_kernel(ARGUMENTS select_arguments a) {
+    SHARED_16 score_memory m;
+    const step_view &v = a.v;
+    next_launch();
+    int row = a.first_row + block_y(), visible = visible_rows(v, row);
+    int first = block_x() * a.tiles_per_block * KEYS;
+    int end =
+        first + a.tiles_per_block * KEYS < visible ? first + a.tiles_per_block * KEYS : visible;
+    const uint8_t *rows = state_of(v, a.s.layer, row).index_rows;
+    previous_launch();
+    if (visible <= v.top_k || first >= end) return;
+    score_part(a, row, rows, first, end, m);
+}
+
 static bool tile_scores_suit(const step_view &v) {
-    return v.kv_sim != DS4_KV_SIM_NONE && v.index_dim == TILE_DIM && v.index_heads <= TILE_HEADS;
+    return v.kv_sim != DS4_KV_SIM_NONE && v.index_dim == TILE_DIM && v.index_heads <= TILE_HEADS &&
+           v.rope_dim % 4 == 0;
 }
 
 /* ---- the best ---- */
@@ -359,21 +470,22 @@ KERNEL LAUNCH_BOUNDS(SELECT_THREADS, 1) select_kernel(select_arguments a) {
 }
 
 void index_select_run(device *d, const step_view &v, const selection &s) {
-    enum { MANY_ROWS = 64 };
-    select_arguments a = {v, s, 0, 1};
+    select_arguments a = {v, s, 0, 1, 0, 0};
+    a.norm = (float)(1.0 / sqrt((double)v.index_dim));
+    a.weight_scale = (float)(1.0 / sqrt((double)v.index_dim * (double)v.index_heads));
     size_t shared =
         ((size_t)v.index_dim * (KEYS + 1) + (size_t)HEADS * (size_t)v.index_dim) * sizeof(float);
-    unsigned tiles = (unsigned)(s.most_visible + KEYS - 1) / KEYS;
+    int tiles = (s.most_visible + KEYS - 1) / KEYS;
     for (a.first_row = 0; a.first_row < v.n_rows; a.first_row += s.score_rows) {
         int n = v.n_rows - a.first_row < s.score_rows ? v.n_rows - a.first_row : s.score_rows;
         if (s.most_visible > v.top_k && tile_scores_suit(v)) {
-            a.tiles_per_block = v.n_rows > MANY_ROWS ? (int)tiles : 1;
-            launch(d, tile_score_kernel,
-                   dim3((tiles + (unsigned)a.tiles_per_block - 1) / (unsigned)a.tiles_per_block,
-                        (unsigned)n),
-                   THREADS, 0, a);
+            int blocks = device_processors(d) / n; /* of a row: each makes its query again */
+            if (blocks < 1) blocks = 1;
+            a.tiles_per_block = (tiles + blocks - 1) / blocks;
+            blocks = (tiles + a.tiles_per_block - 1) / a.tiles_per_block;
+            launch(d, tile_score_kernel, dim3((unsigned)blocks, (unsigned)n), TILE_THREADS, 0, a);
         } else if (s.most_visible > v.top_k)
-            launch(d, score_kernel, dim3(tiles, (unsigned)n), THREADS, shared, a);
+            launch(d, score_kernel, dim3((unsigned)tiles, (unsigned)n), THREADS, shared, a);
         launch(d, select_kernel, dim3((unsigned)n), SELECT_THREADS, 0, a);
     }
 }
