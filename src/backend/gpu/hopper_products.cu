@@ -156,7 +156,7 @@ template <int TYPE> struct hopper {
 
     const hopper_arguments *t;
     places at;
-    const uint32_t *table;
+    const uint8_t *table;
     uint32_t step, box; /* as bring_all counts them */
     int n_halves;
     const uint8_t *codes, *scales;           /* of the warp's tile */
@@ -177,7 +177,7 @@ template <int TYPE> struct hopper {
     DEVICE void load_next(const hopper &s, int half, half_data &next) {
         bool last = half + 1 == s.n_halves;
         F::template load<0>(next, last ? s.next_codes : s.codes, last ? s.next_scales : s.scales,
-                            last ? 0 : half + 1);
+                            last ? 0 : half + 1, last ? 0 : (half + 1) & 1);
     }
 
     DEVICE void await_stage(const hopper &s, uint32_t step) {
@@ -454,7 +454,7 @@ template <int TYPE> struct hopper {
         int at = (int)blockIdx.x / CLUSTER - (int)gridDim.x / CLUSTER;
         if (!next_work(*s.t, at, w)) return;
         find_weights(w, &s.next_codes, &s.next_scales);
-        F::template load<0>(now, s.next_codes, s.next_scales, 0);
+        F::template load<0>(now, s.next_codes, s.next_scales, 0, 0);
         while (w.p != nullptr) {
             work next;
             int next_at = at;

@@ -92,14 +92,10 @@ DEVICE void tile_f16(const tile_place &to, const uint8_t *from, int n) {
              from + 2 * e, 2);
 }
 
-/* In the order of tiles.h, from signs of which bit i is that of element i. */
-DEVICE uint8_t tile_signs(uint32_t signs, int upper) {
-    uint32_t even = 0, odd = 0;
-    for (int k = 0; k < 4; k++) {
-        even |= (signs >> (2 * k) & 1) << (3 - k);
-        odd |= (signs >> (2 * k + 1) & 1) << (3 - k);
-    }
-    return (uint8_t)(upper ? odd << 4 | even : even << 4 | odd);
+/* Scales of eight blocks as bytes: block b low, block 4 + b high. */
+DEVICE uint8_t scale_byte(const uint8_t *packed, int b) { /* packed: two to a byte, in order */
+    int shift = b % 2 * 4;
+    return (uint8_t)((packed[b / 2] >> shift & 15) | (packed[2 + b / 2] >> shift & 15) << 4);
 }
 
 DEVICE void tile_iq2(const tile_place &to, const uint8_t *block) {
@@ -107,11 +103,15 @@ DEVICE void tile_iq2(const tile_place &to, const uint8_t *block) {
     repack_iq2(codes, scales, block);
     for (int b = 0; b < 8; b++)
         for (int t = 0; t < 4; t++) {
-            uint8_t *word = to.codes + b / 4 * 512 + (4 * to.g + t) * 16 + b % 4 * 4 + to.upper * 2;
-            word[0] = codes[8 * b + t];
-            word[1] = tile_signs(codes[8 * b + 4 + t], to.upper);
+            uint8_t *at = to.codes + b / 4 * 512 + (4 * to.g + t) * 16 + b % 4 * 4;
+            uint32_t row = codes[8 * b + t], signs = codes[8 * b + 4 + t];
+            uint32_t word = row << (to.upper ? 23 : 7);
+            for (int e = 0; e < 8; e++)
+                word |= (signs >> e & 1) << iq2_sign_bit(e, to.upper);
+            atomic_add((uint32_t *)at, word); /* rows g and g + 8 share a word of zeros */
         }
-    move(to.scales + to.upper * 32 + to.g * 4, scales + 2, 4);
+    for (int b = 0; b < 4; b++)
+        to.scales[to.upper * 32 + to.g * 4 + b] = scale_byte(scales + 2, b);
     move(to.scales + 64 + to.g * 4 + to.upper * 2, scales, 2);
 }
 
@@ -132,9 +132,9 @@ DEVICE void tile_q2_k(const tile_place &to, const uint8_t *block) {
             word[2] = (uint8_t)odd;
         }
     for (int h = 0; h < 2; h++)
-        for (int i = 0; i < 4; i++) /* blocks 2 i and 2 i + 1 */
-            to.scales[((to.g * 2 + h) * 2 + to.upper) * 4 + i] =
-                (uint8_t)((block[4 * i + h] & 15) | (block[4 * i + 2 + h] & 15) << 4);
+        for (int b = 0; b < 4; b++)
+            to.scales[((to.g * 2 + h) * 2 + to.upper) * 4 + b] =
+                (uint8_t)((block[2 * b + h] & 15) | (block[8 + 2 * b + h] & 15) << 4);
     for (int t = 0; t < 4; t++)
         for (int i = 0; i < 2; i++)
             to.scales[128 + (4 * to.g + t) * 4 + to.upper * 2 + i] =

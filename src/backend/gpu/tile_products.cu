@@ -20,7 +20,7 @@ struct segment {
     const uint8_t *zeros;
     float *sums, *totals; /* sums: of units, two buffers; totals: of passes before */
     int sum_floats;       /* of a buffer */
-    const uint32_t *table;
+    const uint8_t *table;
     bool once;    /* the weights are not read again in this launch */
     bool *waited; /* for the launch before */
 };

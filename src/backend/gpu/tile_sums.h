@@ -109,11 +109,11 @@ template <int TYPE> struct step_sums {
     typedef step_format<TYPE> S;
 
     DEVICE void read(half_data &d, const uint8_t *at, int piece, int half) {
-        F::template load<1>(d, at + piece * S::PIECE, at + piece * S::PIECE + S::CODES, half);
+        F::template load<1>(d, at + piece * S::PIECE, at + piece * S::PIECE + S::CODES, half, half & 1);
     }
 
     /* Blocks have factors of their own. */
-    DEVICE void blocks(const uint8_t *at, const uint8_t *row, const uint32_t *table, float *sum) {
+    DEVICE void blocks(const uint8_t *at, const uint8_t *row, const uint8_t *table, float *sum) {
         half_data d;
         read(d, at, 0, 0);
         UNROLL
@@ -134,7 +134,7 @@ template <int TYPE> struct step_sums {
     }
 
     /* No factors: one sum all the way. */
-    DEVICE void plain(const uint8_t *at, const uint8_t *row, const uint32_t *table, float *sum) {
+    DEVICE void plain(const uint8_t *at, const uint8_t *row, const uint8_t *table, float *sum) {
         half_data d;
         read(d, at, 0, 0);
         UNROLL
@@ -153,7 +153,7 @@ template <int TYPE> struct step_sums {
 
     /* A macro of two tiles, one half like the other: instructions come from far away when a launch
      * begins. */
-    DEVICE void macro(half_data *d, const uint8_t *at, const uint8_t *row, const uint32_t *table,
+    DEVICE void macro(half_data *d, const uint8_t *at, const uint8_t *row, const uint8_t *table,
                       float (*part)[4]) {
         clear_4(part[0]);
         clear_4(part[1]);

@@ -10,17 +10,18 @@
  *   Q8_0     codes + 128, 8 x 512: lane: 8 of row g, 8 of row g + 8; scales 2 x 128: word of lane
  *            (g, t): f16 of rows g, g + 8 in block t
  *   F16      codes 16 x 512: per block of 32: row g, then row g + 8
- *   IQ2_XXS  codes 2 x 512: word b of a lane: for block b code book row and signs of row g, of row
- *            g + 8; signs from the top bit down: elements 0 2 4 6 1 3 5 7 of row g, 1 3 5 7 0 2 4 6
- *            of row g + 8; scales 96: words [3][g]: eight 4-bit scales of row g, of g + 8, f16 d of
- *            both
+ *   IQ2_XXS  codes 2 x 512: word b of a lane, for block b: code book rows of row g (bits 7 to 14)
+ *            and of row g + 8 (bits 23 to 30); in the other bits signs, where iq2_sign_bit says;
+ *            scales 96: words [3][g]: 4-bit scales of row g, of g + 8, f16 d of both. Byte b of
+ *            such scales: of block b low, of block 4 + b high
  *   Q2_K     codes 2 x 512: word b: 2 bits per weight, even elements low, odd ones 16 bits up, row
- *            g in the low byte; scales 320: [g][t / 2][2]: eight 4-bit scales of rows g, g + 8;
- *            [g][t]: four 4-bit minima of each; [g][2]: f16 d and dmin of row g, of row g + 8
+ *            g in the low byte; scales 320: [g][t / 2][2]: 4-bit scales of rows g, g + 8, bytes as
+ *            above; [g][t]: four 4-bit minima of each; [g][2]: f16 d and dmin of row g, of row g + 8
  *
  * What is multiplied are whole numbers, exact as halves; `factor` per block or macro comes after:
- *   Q8_0 codes; IQ2_XXS (2 s + 1) x {8, 25, 43}; Q2_K scale x code, and minus dmin times the minima
- *   times the sums of 16 activations each.
+ *   Q8_0 codes; IQ2_XXS (2 s + 1) x {8, 25, 43}, by 2^-15; Q2_K scale x code, by 2^-16, and minus
+ *   dmin times the minima times the sums of 16 activations each. (A small whole number in the low
+ *   bits of a half is one by 2^-24: its place there costs no instruction.)
  *
  * The order of a sum: macros with their factors one after the other; without such factors blocks
  * (or steps of 16 columns) of a chunk one after the other, then chunks. */
@@ -38,8 +39,10 @@ enum {
     CHUNK_MACROS = 4, /* without factors of macros, columns are summed in chunks of so many */
     CHUNK = CHUNK_MACROS * MACRO,
     HALVES = CHUNK / HALF,
-    IQ2_COPIES = 16,
-    IQ2_TABLE = 256 * 2 * IQ2_COPIES /* words */
+    IQ2_ROW = 4, /* words of a code book row: eight halves */
+    IQ2_COPIES = 8,
+    IQ2_TABLE = IQ2_GRID * IQ2_ROW * IQ2_COPIES, /* words */
+    IQ2_AT = 0x7f80 /* a row number in bits 7 to 14 is its place in the table, in bytes */
 };
 
 ANYWHERE bool is_tiled_type(int type) {
@@ -52,14 +55,13 @@ DEVICE uint32_t bytes_half2(uint32_t word, uint32_t selector) {
     return half2_subtract(byte_mix(word, in_register<0x64646464>(), selector), 0x64806480u);
 }
 
-/* 2 n + 1 of up to 10 bits, twice. */
-DEVICE uint32_t odd_half2(uint32_t n) {
-    return half2_subtract(n * 0x00020002u + 0x64016401u, 0x64006400u);
+/* Bits of the signs of elements 2 p and 2 p + 1 of eight; `upper`: of row g + 8. Shifted left by
+ * iq2_sign_shift they are the signs of the two halves of a word. */
+ANYWHERE int iq2_sign_shift(int p, int upper) {
+    return upper ? 12 + p : p == 0 ? 0 : 8 + p;
 }
-
-/* A whole number of up to 10 bits, twice. */
-DEVICE uint32_t number_half2(uint32_t n) {
-    return half2_subtract((0x6400u | n) * 0x10001u, 0x64006400u);
+ANYWHERE int iq2_sign_bit(int element, int upper) {
+    return (element % 2 ? 31 : 15) - iq2_sign_shift(element / 2, upper);
 }
 
 /* Of device memory, or of shared memory where a kernel has put them. */
@@ -68,34 +70,34 @@ template <int SHARED_MEMORY, typename T> DEVICE T load_word(const T *p) {
 }
 
 /* A lane's copy of the code book, where kernels ask for `table`. */
-DEVICE const uint32_t *lane_table(const uint32_t *table) {
-    return table + 2 * (lane_index() % IQ2_COPIES);
+DEVICE const uint8_t *lane_table(const uint32_t *table) {
+    return (const uint8_t *)(table + IQ2_ROW * (lane_index() % IQ2_COPIES));
 }
 
-/* The code book of IQ2_XXS in shared memory, one copy for each lane of half a warp, so that no two
- * of them meet in a bank. Row r of copy c, at 2 (16 r + c): for each pair of its weights which
- * bytes of the halves 8, 25 and 43 make it up (byte_mix). They follow the digits of formats.h in
- * `code_book`. */
+/* The code book of IQ2_XXS in shared memory, one copy for each of the lanes that a load of 16 bytes
+ * serves at once, so that no two of them meet in a bank. Rows are halves, 8, 25 and 43 by 2^9; they
+ * follow the digits of formats.h in `code_book`. */
 DEVICE void fill_iq2_table(uint32_t *table, const uint32_t *code_book) {
-    enum { AT_ONCE = 8 };
-    const uint2 *rows = (const uint2 *)(code_book + IQ2_GRID);
-    for (int i0 = thread_index(); i0 < IQ2_TABLE / 2; i0 += AT_ONCE * block_threads()) {
-        uint2 row[AT_ONCE];
+    enum { AT_ONCE = 4, N = IQ2_GRID * IQ2_COPIES };
+    const uint4 *rows = (const uint4 *)(code_book + IQ2_GRID);
+    NOT_UNROLLED
+    for (int i0 = thread_index(); i0 < N; i0 += AT_ONCE * block_threads()) {
+        uint4 row[AT_ONCE];
         UNROLL
         for (int k = 0; k < AT_ONCE; k++) {
             int i = i0 + k * block_threads();
-            if (i < IQ2_TABLE / 2) row[k] = stream_load(rows + i / IQ2_COPIES);
+            if (i < N) row[k] = stream_load(rows + i / IQ2_COPIES);
         }
         UNROLL
         for (int k = 0; k < AT_ONCE; k++) {
             int i = i0 + k * block_threads();
-            if (i < IQ2_TABLE / 2) ((uint2 *)table)[i] = row[k];
+            if (i < N) ((uint4 *)table)[i] = row[k];
         }
     }
 }
 
-/* Per format: what a lane loads of half a macro (`load`, from the bases of its tile; `take_half`:
- * of a macro's scales those of a half), the words of a block of 32 (two steps of four words), and
+/* Per format: what a lane loads of half a macro (`load`: half number `half` from the bases of its
+ * tile, of whose macro it is half `part`), the words of a block of 32 (two steps of four words), and
  * what comes after a block (BLOCK_FACTOR: Q8_0) or a macro (factors of rows g and g + 8). */
 template <int TYPE> struct tile_format;
 
@@ -106,14 +108,13 @@ template <> struct tile_format<DS4_TYPE_Q8_0> {
         uint32_t scales;
     };
     template <int M>
-    DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half) {
+    DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half, int) {
         const uint4 *from = (const uint4 *)codes + half * 4 * WARP + lane_index();
         UNROLL
         for (int b = 0; b < 4; b++) d.codes[b] = load_word<M>(from + b * WARP);
         d.scales = load_word<M>((const uint32_t *)scales + half * WARP + lane_index());
     }
-    DEVICE void take_half(half_data &, int) {}
-    DEVICE void block(const half_data &d, int b, const uint32_t *, uint32_t (*a)[4]) {
+    DEVICE void block(const half_data &d, int b, const uint8_t *, uint32_t (*a)[4]) {
         const uint4 &c = d.codes[b];
         a[0][0] = bytes_half2(c.x, 0x4140);
         a[0][1] = bytes_half2(c.z, 0x4140);
@@ -139,13 +140,12 @@ template <> struct tile_format<DS4_TYPE_F16> {
         uint4 codes[8];
     };
     template <int M>
-    DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *, int half) {
+    DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *, int half, int) {
         const uint4 *from = (const uint4 *)codes + half * 8 * WARP + lane_index();
         UNROLL
         for (int b = 0; b < 8; b++) d.codes[b] = load_word<M>(from + b * WARP);
     }
-    DEVICE void take_half(half_data &, int) {}
-    DEVICE void block(const half_data &d, int b, const uint32_t *, uint32_t (*a)[4]) {
+    DEVICE void block(const half_data &d, int b, const uint8_t *, uint32_t (*a)[4]) {
         const uint4 &low = d.codes[2 * b], &high = d.codes[2 * b + 1];
         a[0][0] = low.x;
         a[0][1] = high.x;
@@ -166,45 +166,37 @@ template <> struct tile_format<DS4_TYPE_IQ2_XXS> {
     enum { CODE_BYTES = 1024, SCALE_BYTES = 96, BLOCK_FACTOR = 0, MACRO_FACTOR = 1, MINIMA = 0 };
     struct half_data {
         uint4 codes;
-        uint32_t scales[2], factors; /* shifted so that the half's blocks come first */
+        uint32_t scales[2], factors; /* scales: byte b: 2 s + 1 of block b */
     };
     template <int M>
-    DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half) {
+    DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half,
+                     int part) {
         const uint32_t *s = (const uint32_t *)scales + half / 2 * 24 + lane_index() / 4;
         d.codes = load_word<M>((const uint4 *)codes + half * WARP + lane_index());
-        d.scales[0] = load_word<M>(s);
-        d.scales[1] = load_word<M>(s + 8);
+        UNROLL
+        for (int i = 0; i < 2; i++)
+            d.scales[i] = (load_word<M>(s + 8 * i) >> (4 * part) & 0x0f0f0f0fu) * 2 + 0x01010101u;
         d.factors = load_word<M>(s + 16);
-        take_half(d, half & 1);
     }
-    DEVICE void take_half(half_data &d, int half) {
-        d.scales[0] >>= 16 * half;
-        d.scales[1] >>= 16 * half;
+    DEVICE uint32_t signed_pair(uint32_t pair, uint32_t signs, uint32_t scale) {
+        return half2_multiply(pair ^ (signs & 0x80008000u), scale);
     }
-    /* Eight weights of a code book row, with signs, times 2 s + 1. Signs: of the even ones from bit
-     * 15 down, of the odd ones from bit 31 down; other bits do not matter. */
-    DEVICE void group(const uint32_t *table, uint32_t row, uint32_t signs, uint32_t scale,
-                      uint32_t *to0, uint32_t *to2, uint32_t *to4, uint32_t *to6) {
-        enum { LOW = 0x00604000, HIGH = 0x00514e48 }; /* bytes of the halves 8, 25, 43 */
-        uint2 w = *(const uint2 *)(table + 2 * IQ2_COPIES * row);
-        uint32_t low = in_register<LOW>(), two = odd_half2(scale);
-        *to0 = half2_multiply(byte_mix(low, HIGH, w.x) ^ (signs & 0x80008000u), two);
-        *to2 = half2_multiply(byte_mix(low, HIGH, w.x >> 16) ^ (signs << 1 & 0x80008000u), two);
-        *to4 = half2_multiply(byte_mix(low, HIGH, w.y) ^ (signs << 2 & 0x80008000u), two);
-        *to6 = half2_multiply(byte_mix(low, HIGH, w.y >> 16) ^ (signs << 3 & 0x80008000u), two);
-    }
-    DEVICE void block(const half_data &d, int b, const uint32_t *table, uint32_t (*a)[4]) {
+    DEVICE void block(const half_data &d, int b, const uint8_t *table, uint32_t (*a)[4]) {
         uint32_t w = word_of(d.codes, b);
-        int shift = 4 * b;
-        group(table, w & 255, (w & 0xffffu) | w << 20, d.scales[0] >> shift & 15, &a[0][0],
-              &a[0][2], &a[1][0], &a[1][2]);
-        group(table, w >> 16 & 255, (w & 0xffff0000u) | w >> 12, d.scales[1] >> shift & 15,
-              &a[0][1], &a[0][3], &a[1][1], &a[1][3]);
+        UNROLL
+        for (int upper = 0; upper < 2; upper++) {
+            uint4 row = *(const uint4 *)(table + ((upper ? w >> 16 : w) & IQ2_AT));
+            uint32_t two = byte_mix(d.scales[upper], 0, 0x4040u + 0x0101u * (uint32_t)b);
+            a[0][upper] = signed_pair(row.x, w << iq2_sign_shift(0, upper), two);
+            a[0][upper + 2] = signed_pair(row.y, w << iq2_sign_shift(1, upper), two);
+            a[1][upper] = signed_pair(row.z, w << iq2_sign_shift(2, upper), two);
+            a[1][upper + 2] = signed_pair(row.w, w << iq2_sign_shift(3, upper), two);
+        }
     }
     DEVICE float2 block_factor(const half_data &, int) { return float2{1.0f, 1.0f}; }
     DEVICE float2 macro_factor(const half_data &d) {
-        return float2{0.125f * half_bits_to_float((uint16_t)d.factors),
-                      0.125f * half_bits_to_float((uint16_t)(d.factors >> 16))};
+        return float2{0x1p12f * half_bits_to_float((uint16_t)d.factors),
+                      0x1p12f * half_bits_to_float((uint16_t)(d.factors >> 16))};
     }
     DEVICE float2 minimum_factor(const half_data &) { return float2{0.0f, 0.0f}; }
     DEVICE void minima(const half_data &, uint32_t *) {}
@@ -214,41 +206,44 @@ template <> struct tile_format<DS4_TYPE_Q2_K> {
     enum { CODE_BYTES = 1024, SCALE_BYTES = 320, BLOCK_FACTOR = 0, MACRO_FACTOR = 1, MINIMA = 1 };
     struct half_data {
         uint4 codes;
-        uint2 scales, factors;
+        uint2 scales, factors; /* scales: byte b: of block b */
         uint32_t least;
     };
     template <int M>
-    DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half) {
+    DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half,
+                     int part) {
         const uint8_t *s = scales + half / 2 * SCALE_BYTES;
         d.codes = load_word<M>((const uint4 *)codes + half * WARP + lane_index());
         d.scales = load_word<M>((const uint2 *)s + lane_index() / 2);
+        d.scales.x = d.scales.x >> (4 * part) & 0x0f0f0f0fu;
+        d.scales.y = d.scales.y >> (4 * part) & 0x0f0f0f0fu;
         d.least = load_word<M>((const uint32_t *)(s + 128) + lane_index());
         d.factors = load_word<M>((const uint2 *)(s + 256) + lane_index() / 4);
-        take_half(d, half & 1);
     }
-    DEVICE void take_half(half_data &d, int half) {
-        d.scales.x >>= 16 * half;
-        d.scales.y >>= 16 * half;
+    DEVICE uint32_t scale_pair(uint32_t scales, int b) {
+        uint32_t selector = 0x4040u + 0x0101u * (uint32_t)b;
+        return half2_subtract(byte_mix(scales, in_register<0x64646464>(), selector), 0x64006400u);
     }
-    /* Eight weights: scale x code, by (1024 + code) x scale - 1024 x scale. */
-    DEVICE void group(uint32_t codes, uint32_t scale, uint32_t *to0, uint32_t *to2, uint32_t *to4,
-                      uint32_t *to6) {
-        uint32_t two = number_half2(scale), minus = half2_multiply(two, 0xe400e400u);
-        *to0 = half2_fma((codes & 0x00030003u) | in_register<0x64006400>(), two, minus);
-        *to2 = half2_fma((codes >> 2 & 0x00030003u) | in_register<0x64006400>(), two, minus);
-        *to4 = half2_fma((codes >> 4 & 0x00030003u) | in_register<0x64006400>(), two, minus);
-        *to6 = half2_fma((codes >> 6 & 0x00030003u) | in_register<0x64006400>(), two, minus);
+    /* Two codes that stand at bit 8 of each half, times the scale. */
+    DEVICE uint32_t scaled(uint32_t codes, uint32_t scale) {
+        return half2_multiply(codes & 0x03000300u, scale);
     }
-    DEVICE void block(const half_data &d, int b, const uint32_t *, uint32_t (*a)[4]) {
+    DEVICE void block(const half_data &d, int b, const uint8_t *, uint32_t (*a)[4]) {
         uint32_t w = word_of(d.codes, b);
-        int shift = 4 * b;
-        group(w, d.scales.x >> shift & 15, &a[0][0], &a[0][2], &a[1][0], &a[1][2]);
-        group(w >> 8, d.scales.y >> shift & 15, &a[0][1], &a[0][3], &a[1][1], &a[1][3]);
+        uint32_t two = scale_pair(d.scales.x, b), upper = scale_pair(d.scales.y, b);
+        a[0][0] = scaled(w << 8, two);
+        a[0][2] = scaled(w << 6, two);
+        a[1][0] = scaled(w << 4, two);
+        a[1][2] = scaled(w << 2, two);
+        a[0][1] = scaled(w, upper);
+        a[0][3] = scaled(w >> 2, upper);
+        a[1][1] = scaled(w >> 4, upper);
+        a[1][3] = scaled(w >> 6, upper);
     }
     DEVICE float2 block_factor(const half_data &, int) { return float2{1.0f, 1.0f}; }
     DEVICE float2 macro_factor(const half_data &d) {
-        return float2{half_bits_to_float((uint16_t)d.factors.x),
-                      half_bits_to_float((uint16_t)d.factors.y)};
+        return float2{0x1p16f * half_bits_to_float((uint16_t)d.factors.x),
+                      0x1p16f * half_bits_to_float((uint16_t)d.factors.y)};
     }
     DEVICE float2 minimum_factor(const half_data &d) {
         return float2{-half_bits_to_float((uint16_t)(d.factors.x >> 16)),

@@ -193,12 +193,13 @@ static void place_layer(placer *p, const ds4_hparams *hp, uint32_t layer,
 static void place_all(placer *p, const ds4_model *model, weights *w) {
     const ds4_hparams *hp = &model->hparams;
     const ds4_weights *from = &model->weights;
-    uint32_t grid[3 * IQ2_GRID] = {};
+    const uint32_t halves[3] = {0x6c00, 0x7240, 0x7560}; /* 8, 25, 43 by 2^9 */
+    uint32_t grid[(1 + IQ2_ROW) * IQ2_GRID] = {};
     for (int r = 0; r < IQ2_GRID; r++)
         for (int j = 0; j < 8; j++) {
             uint32_t digit = (uint32_t)(ds4_iq2_xxs_digits[r] >> (2 * j) & 3);
             grid[r] |= digit << (4 * j);
-            grid[IQ2_GRID + 2 * r + j / 4] |= (digit | (digit + 4) << 4) << (8 * (j % 4));
+            grid[IQ2_GRID + IQ2_ROW * r + j / 2] |= halves[digit] << (16 * (j % 2));
         }
     w->code_book = (const uint32_t *)place_bytes(p, grid, sizeof grid);
     w->token_embedding = place_matrix(p, &from->token_embedding, false);

@@ -55,7 +55,7 @@ template <int TYPE> struct wide {
     };
     const product *p;
     const wide_rows *rows;
-    const uint32_t *table;
+    const uint8_t *table;
     uint8_t *memory;
     int group, n_halves, n_tiles;
     float acc[WARP_TILES][OCTETS][4], part[WARP_TILES][OCTETS][4], total[WARP_TILES][OCTETS][4];
@@ -163,8 +163,7 @@ template <int TYPE> struct wide {
         UNROLL
         for (int i = 0; i < WARP_TILES; i++) {
             const uint8_t *at = weights + (warp_index() / 2 * WARP_TILES + i) * TILE_SPACE;
-            F::template load<1>(data[i], at, at + CODES, 0);
-            F::take_half(data[i], half & 1);
+            F::template load<1>(data[i], at, at + CODES, 0, half & 1);
         }
         if (F::MACRO_FACTOR && half % 2 == 0) clear(s.part);
         UNROLL
