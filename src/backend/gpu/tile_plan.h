@@ -10,19 +10,20 @@ namespace GPU_NAMESPACE {
 enum {
     MOST_WARPS = 16,
     ROWS = 8,
-    MACRO_BYTES = 4 * MACRO + 64, /* of an activation row, with its sums */
-    ZEROS = 4 * MACRO             /* bytes that lanes without a row read */
+    MACRO_BYTES = 4 * MACRO, /* of an activation row */
+    ZEROS = 4 * MACRO        /* bytes that lanes without a row read */
 };
 
-/* How a product is cut. A `slot` is one tile, or two (step_format): of the matrix and its gate, or
- * neighbours. A block does `group` slots in a turn; where its rows do not fit into shared memory, a
- * turn has some of the columns (a pass) and there are more turns. */
+/* How a product is cut. A `slot` is one tile, with that of its gate. A block does `group` slots in a
+ * turn; where its rows do not fit into shared memory, a turn has some of the columns (a pass) and
+ * there are more turns. */
 struct product_plan {
-    int macros, units;      /* of a tile */
-    int unit_macros, whole; /* whole: tile_sums.h */
+    int macros, units; /* of a tile */
+    int unit_macros;
     int slots, group;
     int pass_units, passes;
     int slot_tiles, record_bytes;
+    int staged; /* rows lie in shared memory (tile_chunks.h), not in registers (tile_macros.h) */
     uint32_t cost; /* of a slot */
 };
 
@@ -40,8 +41,7 @@ struct narrow_arguments {
 
 static_assert(sizeof(narrow_arguments) <= 4096, "what a launch can hand over on every device");
 
-/* Bytes of a staged row: its columns of a pass, then their sums; 16 more keep rows apart in the
- * banks. */
+/* Bytes of a staged row: its columns of a pass; 16 more keep rows apart in the banks. */
 ANYWHERE int staged_bytes(const product_plan &plan) {
     int macros = plan.pass_units * plan.unit_macros;
     if (macros > plan.macros) macros = plan.macros;
@@ -54,15 +54,15 @@ static int larger(int a, int b) {
 
 /* Of a format. */
 struct step_sizes {
-    int two, ring, macro_bytes;
-    int (*record_floats)(int n_rows, bool whole);
+    int ring, macro_bytes, unit_macros;
+    int (*record_floats)(int n_rows);
 };
 
 template <int TYPE> static step_sizes sizes_of_format() {
     typedef step_format<TYPE> S;
-    return step_sizes{S::TWO, S::DEPTH * S::BYTES,
-                      tile_format<TYPE>::CODE_BYTES + tile_format<TYPE>::SCALE_BYTES,
-                      S::record_floats};
+    typedef tile_format<TYPE> F;
+    return step_sizes{S::DEPTH * S::BYTES, F::CODE_BYTES + F::SCALE_BYTES,
+                      F::MACRO_FACTOR ? 1 : (int)CHUNK_MACROS, S::record_floats};
 }
 
 static step_sizes sizes_of(int type) {
@@ -77,20 +77,12 @@ struct block_plan {
     int blocks, warps, bytes;
 };
 
-/* Units, and as many columns in a pass as there is `room` for beside two records of a slot.
- * `slots`: of a block. */
-static void plan_units(const product &p, int most_rows, int room, int slots, int warps,
-                       product_plan *plan) {
-    step_sizes sizes = sizes_of(p.m.type);
-    int tiles = plan->slot_tiles, each = 0, most = 0;
-    for (plan->whole = sizes.two && slots >= 2 * warps;; plan->whole = 0) {
-        plan->unit_macros = !sizes.two ? (int)CHUNK_MACROS : plan->whole ? plan->macros : 1;
-        plan->units = (plan->macros + plan->unit_macros - 1) / plan->unit_macros;
-        plan->record_bytes = (int)sizeof(float) * sizes.record_floats(most_rows, plan->whole);
-        each = most_rows * plan->unit_macros * MACRO_BYTES + 2 * tiles * plan->record_bytes;
-        most = (room - most_rows * (16 + tiles * TILE * (int)sizeof(float))) / each;
-        if (most > 0 || !plan->whole) break;
-    }
+/* As many columns in a pass as there is `room` for beside two records of a slot. */
+static void plan_passes(int most_rows, int room, product_plan *plan) {
+    int tiles = plan->slot_tiles;
+    int each = most_rows * plan->unit_macros * MACRO_BYTES + 2 * tiles * plan->record_bytes;
+    int most = (room - most_rows * (16 + tiles * TILE * (int)sizeof(float))) / each;
+    if (!plan->staged) most = plan->units;
     if (most < 1) most = 1; /* more than there is room for: plan_block says so */
     plan->passes = (plan->units + most - 1) / most;
     plan->pass_units = (plan->units + plan->passes - 1) / plan->passes;
@@ -98,7 +90,7 @@ static void plan_units(const product &p, int most_rows, int room, int slots, int
 
 /* Shared memory: rings, zeros, perhaps the code book; rows; what is left is for the records of the
  * slots of a turn, twice. Returns the bytes of a block. */
-static int plan_block(narrow_arguments *t, const block_plan &b, int n_slots) {
+static int plan_block(narrow_arguments *t, const block_plan &b) {
     enum { MOST = 32 * 1024 };
     int used = ZEROS + (t->code_book != nullptr ? IQ2_TABLE * (int)sizeof(uint32_t) : 0);
     t->ring_bytes = t->staged_bytes = t->sum_bytes = 0;
@@ -106,9 +98,10 @@ static int plan_block(narrow_arguments *t, const block_plan &b, int n_slots) {
         t->ring_bytes = larger(t->ring_bytes, b.warps * sizes_of(t->list.items[i].m.type).ring);
     used += t->ring_bytes;
     for (int i = 0; i < t->list.n; i++) {
-        plan_units(t->list.items[i], t->most_rows, b.bytes - used, n_slots / b.blocks, b.warps,
-                   &t->plan[i]);
-        t->staged_bytes = larger(t->staged_bytes, t->most_rows * staged_bytes(t->plan[i]));
+        product_plan *plan = &t->plan[i];
+        plan_passes(t->most_rows, b.bytes - used, plan);
+        if (plan->staged)
+            t->staged_bytes = larger(t->staged_bytes, t->most_rows * staged_bytes(*plan));
     }
     used += t->staged_bytes;
     int left = b.bytes - used < MOST ? b.bytes - used : (int)MOST, totals = 0;
@@ -124,12 +117,6 @@ static int plan_block(narrow_arguments *t, const block_plan &b, int n_slots) {
     return used + 2 * t->sum_bytes + totals;
 }
 
-static bool has_passes(const narrow_arguments &t) {
-    for (int i = 0; i < t.list.n; i++)
-        if (t.plan[i].passes > 1) return true;
-    return false;
-}
-
 /* Slots of all products, with their shares of the cost. */
 static int count_slots(narrow_arguments *t) {
     int n = 0;
@@ -137,11 +124,13 @@ static int count_slots(narrow_arguments *t) {
         const product &p = t->list.items[i];
         product_plan *plan = &t->plan[i];
         step_sizes sizes = sizes_of(p.m.type);
-        int tiles = (p.m.n_out + TILE - 1) / TILE;
-        bool pair = p.gate.codes != nullptr;
-        plan->slot_tiles = sizes.two || pair ? 2 : 1;
+        plan->slot_tiles = p.gate.codes != nullptr ? 2 : 1;
+        plan->slots = (p.m.n_out + TILE - 1) / TILE;
         plan->macros = split_width(p.m.n_in) / MACRO;
-        plan->slots = sizes.two && !pair ? (tiles + 1) / 2 : tiles;
+        plan->unit_macros = sizes.unit_macros;
+        plan->units = (plan->macros + plan->unit_macros - 1) / plan->unit_macros;
+        plan->staged = plan->unit_macros > 1;
+        plan->record_bytes = (int)sizeof(float) * sizes.record_floats(t->most_rows);
         plan->cost = (uint32_t)(plan->macros * sizes.macro_bytes / 32 * plan->slot_tiles);
         int slots = plan->slots * (p.by_expert ? t->max_tiles : 1);
         n += slots;
@@ -150,13 +139,21 @@ static int count_slots(narrow_arguments *t) {
     return n;
 }
 
-/* Two blocks to a multiprocessor, or a large one, if all columns of the rows fit into each. Else
- * one with few rings: the more columns a pass has, the more warps have a unit. The last is for
- * devices with little shared memory. */
-static block_plan choose_blocks(narrow_arguments *t, device *d, int slots, int *bytes) {
+static bool has_passes(const narrow_arguments &t) {
+    for (int i = 0; i < t.list.n; i++)
+        if (t.plan[i].passes > 1) return true;
+    return false;
+}
+
+/* Two blocks to a multiprocessor, or a large one, if all columns of the rows fit into each; the
+ * large one for weights whose warps keep activations in registers. Else one with few rings: the
+ * more columns a pass has, the more warps have a unit. The last is for devices with little shared
+ * memory. */
+static block_plan choose_blocks(narrow_arguments *t, device *d, int *bytes) {
     enum {
         RESERVED = 3072, /* what the kernel declares, and more */
         N_PLANS = 4,
+        LARGE = 1,
         WITH_PASSES = 2 /* from this one on */
     };
     int n = device_processors(d), most = device_shared_bytes(d) - RESERVED;
@@ -165,9 +162,9 @@ static block_plan choose_blocks(narrow_arguments *t, device *d, int slots, int *
                                        {n, MOST_WARPS / 2, most},
                                        {n, MOST_WARPS / 4, most}};
     block_plan b = {};
-    for (int i = 0; i < N_PLANS; i++) {
+    for (int i = t->plan[0].staged ? 0 : (int)LARGE; i < N_PLANS; i++) {
         b = plans[i];
-        *bytes = plan_block(t, b, slots);
+        *bytes = plan_block(t, b);
         if (*bytes <= b.bytes && (i >= WITH_PASSES || !has_passes(*t))) break;
     }
     return b;

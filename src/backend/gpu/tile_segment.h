@@ -1,0 +1,125 @@
+/* A block's part of a launch of tile_products.cu: turns of slots, and what comes of their sums. */
+#ifndef DS4_BACKEND_GPU_TILE_SEGMENT_H
+#define DS4_BACKEND_GPU_TILE_SEGMENT_H
+
+#include "backend/gpu/tile_plan.h"
+
+namespace GPU_NAMESPACE {
+
+/* How far a block has come in its launch. */
+struct block_state {
+    bool waited; /* for the launch before */
+    bool warm;   /* its code has been run */
+};
+
+/* A block's share of one product and one tile of rows. */
+struct segment {
+    const product *p;
+    const product_plan *plan;
+    int first, n, turns; /* slots */
+    const row_tile *rows;
+    uint8_t *ring, *staged;
+    uint64_t *signals; /* [warps][MOST_DEPTH] */
+    const uint8_t *zeros;
+    float *sums, *totals; /* sums: of units, two buffers; totals: of passes before */
+    int sum_floats;       /* of a buffer */
+    const uint8_t *table;
+    bool once; /* the weights are not read again in this launch */
+    block_state *state;
+};
+
+DEVICE bool has_gate(const segment &g) {
+    return g.p->gate.codes != nullptr;
+}
+
+DEVICE void await_previous(const segment &g) {
+    if (!g.state->waited) previous_launch();
+    g.state->waited = true;
+}
+
+/* A turn: slots [first, first + n) and units [first_unit, first_unit + units) of each. */
+struct turn_shape {
+    int first, n, first_unit, units, pass;
+};
+
+DEVICE turn_shape shape_of(const segment &g, int turn) {
+    const product_plan &plan = *g.plan;
+    turn_shape s;
+    s.pass = plan.passes > 1 ? turn % plan.passes : 0;
+    int group = plan.passes > 1 ? turn / plan.passes : turn, left = g.n - group * plan.group;
+    s.first = g.first + group * plan.group;
+    s.n = left < plan.group ? left : plan.group;
+    s.first_unit = s.pass * plan.pass_units;
+    left = plan.units - s.first_unit;
+    s.units = left < plan.pass_units ? left : plan.pass_units;
+    return s;
+}
+
+DEVICE int turns_of(const segment &g) {
+    return (g.n + g.plan->group - 1) / g.plan->group * g.plan->passes;
+}
+
+/* Tiles of a turn; those of the gate come after the others. */
+DEVICE int strips_of(const segment &g, const turn_shape &s) {
+    return has_gate(g) ? 2 * s.n : s.n;
+}
+
+/* Where a strip's weights begin. */
+struct weight_place {
+    const uint8_t *codes, *scales;
+};
+
+template <int TYPE>
+DEVICE weight_place place_of(const segment &g, const turn_shape &s, int strip, int macro) {
+    typedef tile_format<TYPE> F;
+    bool gate = strip >= s.n;
+    const matrix &m = gate ? g.p->gate : g.p->m;
+    size_t n_tiles = (size_t)((m.n_out + TILE - 1) / TILE);
+    size_t tile = (size_t)g.rows->expert * n_tiles + (size_t)(s.first + strip - (gate ? s.n : 0));
+    return weight_place{m.codes + tile * m.code_stride + (size_t)macro * F::CODE_BYTES,
+                        m.scales + tile * m.scale_stride + (size_t)macro * F::SCALE_BYTES};
+}
+
+/* A step's weights to a place of the ring. */
+template <int TYPE>
+DEVICE void fetch_weights(const weight_place &from, uint8_t *to, uint64_t *signal, bool once) {
+    typedef step_format<TYPE> S;
+    fetch_begin(signal, S::BYTES);
+    fetch_run(to, from.codes, S::CODES, signal, once);
+    if (S::SCALES > 0) fetch_run(to + S::CODES, from.scales, S::SCALES, signal, once);
+}
+
+/* Units in order, passes in order; after the last pass what comes of the sums: with a gate, weight
+ * silu(gate) up. A thread takes the same values in each pass. */
+template <int TYPE>
+DEVICE void add_units(const segment &g, const turn_shape &s, const float *sums) {
+    const product &p = *g.p;
+    bool pair = has_gate(g), last = s.pass + 1 == g.plan->passes;
+    int size = step_format<TYPE>::record_floats(g.rows->n), n = g.rows->n, n_values = s.n * n * TILE;
+    for (int i = thread_index(); i - lane_index() < n_values; i += block_threads()) {
+        bool valid = i < n_values;
+        int column = valid ? i / TILE : 0, t = n == 1 ? column : column / n;
+        int value = (column - t * n) * TILE + i % TILE;
+        float y[2] = {0.0f, 0.0f};
+        NOT_UNROLLED
+        for (int k = 0; k < (pair ? 2 : 1); k++) {
+            int tile = t + k * s.n;
+            const float *record = sums + tile * s.units * size;
+            float *total = g.totals + tile * n * TILE + value;
+            float sum = s.pass > 0 ? *total : 0.0f;
+            sum = add_records<TYPE>(sum, record, size, s.units, n, value);
+            if (!last && valid) *total = sum;
+            if (k == 0) y[0] = sum;
+            else y[1] = sum;
+        }
+        if (!last) continue;
+        int row = value / TILE;
+        float x = y[0] * (1.0f / ACTIVATION_SCALE);
+        if (pair) x = gated(x, y[1] * (1.0f / ACTIVATION_SCALE), p.clamp, g.rows->weight[row]);
+        store_product(p, g.rows->y_row[row], (s.first + t) * TILE + value % TILE, x, valid);
+    }
+}
+
+} // namespace GPU_NAMESPACE
+
+#endif
