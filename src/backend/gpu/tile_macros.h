@@ -33,23 +33,21 @@ template <int TYPE> struct macro_work {
 
     struct cursor {
         int turn, macro, strip;
-        turn_shape shape;
     };
     /* From a place that may not exist to the next one that does, or to the end of all turns. */
     DEVICE void settle(cursor &c, const segment &g, const share &mine) {
         while (c.turn < g.turns) {
             bool some = c.macro < g.plan->macros;
-            if (some && c.strip < strips_of(g, c.shape)) return;
+            if (some && c.strip < strips_of(g, shape_of(g, c.turn))) return;
             c.strip = mine.strip;
             c.macro += mine.step;
             if (some && c.macro < g.plan->macros) continue;
             c.macro = mine.first;
             c.turn++;
-            c.shape = shape_of(g, c.turn);
         }
     }
     DEVICE cursor open(const segment &g, const share &mine) {
-        cursor c = {0, mine.first, mine.strip, shape_of(g, 0)};
+        cursor c = {0, mine.first, mine.strip};
         settle(c, g, mine);
         return c;
     }
@@ -66,7 +64,7 @@ template <int TYPE> struct macro_work {
     DEVICE void fetch(ring &r, cursor &c, const segment &g, const share &mine) {
         if (c.turn < g.turns) {
             uint32_t place = r.fetched % DEPTH;
-            fetch_weights<TYPE>(place_of<TYPE>(g, c.shape, c.strip, c.macro),
+            fetch_weights<TYPE>(place_of<TYPE>(g, shape_of(g, c.turn), c.strip, c.macro),
                                 r.memory + place * S::BYTES, r.signals + place, g.once);
             r.fetched++;
             go_on(c, g, mine);
