@@ -31,43 +31,55 @@ template <int TYPE> struct macro_work {
         return share{idle ? macros : warp % macros, macros, warp / macros, together};
     }
 
+    /* The first strip of a warp's in a turn, or the next macro's; the end is turn g.turns. */
     struct cursor {
-        int turn, macro, strip;
+        int turn, macro, strip, strips;
     };
-    /* From a place that may not exist to the next one that does, or to the end of all turns. */
     DEVICE void settle(cursor &c, const segment &g, const share &mine) {
-        while (c.turn < g.turns) {
-            bool some = c.macro < g.plan->macros;
-            if (some && c.strip < strips_of(g, shape_of(g, c.turn))) return;
-            c.strip = mine.strip;
+        while (c.strip >= c.strips && c.turn < g.turns) {
             c.macro += mine.step;
-            if (some && c.macro < g.plan->macros) continue;
-            c.macro = mine.first;
-            c.turn++;
+            if (c.macro >= g.plan->macros) {
+                c.macro = mine.first;
+                c.turn++;
+                if (c.macro < g.plan->macros) c.strips = strips_of(g, shape_of(g, c.turn));
+            }
+            c.strip = mine.strip;
         }
     }
     DEVICE cursor open(const segment &g, const share &mine) {
-        cursor c = {0, mine.first, mine.strip};
+        bool idle = mine.first >= g.plan->macros;
+        cursor c = {idle ? g.turns : 0, mine.first, mine.strip, strips_of(g, shape_of(g, 0))};
         settle(c, g, mine);
         return c;
     }
-    DEVICE void go_on(cursor &c, const segment &g, const share &mine) {
-        c.strip += mine.strips;
-        settle(c, g, mine);
-    }
 
-    struct ring {
+    /* What is copied: the strips of a macro in a turn lie at equal distances, as do its gate's. */
+    struct stream {
+        cursor next;
+        weight_place from;
+        int left; /* strips at that distance */
         uint8_t *memory;
         uint64_t *signals;
-        uint32_t fetched, used;
+        uint32_t fetched;
     };
-    DEVICE void fetch(ring &r, cursor &c, const segment &g, const share &mine) {
-        if (c.turn < g.turns) {
-            uint32_t place = r.fetched % DEPTH;
-            fetch_weights<TYPE>(place_of<TYPE>(g, shape_of(g, c.turn), c.strip, c.macro),
-                                r.memory + place * S::BYTES, r.signals + place, g.once);
-            r.fetched++;
-            go_on(c, g, mine);
+    DEVICE void find_weights(stream &s, const segment &g) {
+        turn_shape shape = shape_of(g, s.next.turn);
+        s.from = place_of<TYPE>(g, shape, s.next.strip, s.next.macro);
+        s.left = (s.next.strip < shape.n ? shape.n : s.next.strips) - s.next.strip;
+    }
+    DEVICE void fetch(stream &s, const segment &g, const share &mine) {
+        if (s.next.turn < g.turns) {
+            if (s.left <= 0) find_weights(s, g);
+            uint32_t place = s.fetched++ % DEPTH;
+            fetch_weights<TYPE>(s.from, s.memory + place * S::BYTES, s.signals + place, g.once);
+            s.from.codes += (uint32_t)mine.strips * g.p->m.code_stride;
+            s.from.scales += (uint32_t)mine.strips * g.p->m.scale_stride;
+            s.left -= mine.strips;
+            s.next.strip += mine.strips;
+            if (s.next.strip >= s.next.strips) {
+                settle(s.next, g, mine);
+                s.left = 0;
+            }
         }
         fetch_end();
     }
@@ -93,21 +105,22 @@ template <int TYPE> struct macro_work {
     DEVICE void multiply(const uint8_t *at, const activations &x, const uint8_t *table, int n_rows,
                          float *record) {
         typename F::half_data d;
+        typename F::block_data now, next;
         float part[4];
         clear_4(part);
+        F::template load<1>(d, at, at + S::CODES, 0, 0);
+        F::look_up(d, 0, table, next);
         UNROLL
-        for (int half = 0; half < 2; half++) {
-            F::template load<1>(d, at, at + S::CODES, half, half);
+        for (int b = 0; b < BLOCKS; b++) {
+            uint32_t w[2][4];
+            now = next;
+            F::block(d, b % 4, now, w);
+            if (b == 3) F::template load<1>(d, at, at + S::CODES, 1, 1);
+            if (b + 1 < BLOCKS) F::look_up(d, (b + 1) % 4, table, next);
             UNROLL
-            for (int b = 0; b < 4; b++) {
-                const uint32_t *high = x.high[4 * half + b], *low = x.low[4 * half + b];
-                uint32_t w[2][4];
-                F::block(d, b, table, w);
-                UNROLL
-                for (int j = 0; j < 2; j++) {
-                    multiply_tile(part, w[j], high[2 * j], high[2 * j + 1]);
-                    multiply_tile(part, w[j], low[2 * j], low[2 * j + 1]);
-                }
+            for (int j = 0; j < 2; j++) {
+                multiply_tile(part, w[j], x.high[b][2 * j], x.high[b][2 * j + 1]);
+                multiply_tile(part, w[j], x.low[b][2 * j], x.low[b][2 * j + 1]);
             }
         }
         store_scaled(record, n_rows, part, F::macro_factor(d));
@@ -120,43 +133,47 @@ template <int TYPE> struct macro_work {
         store_scaled(record + (n_rows + 1) * TILE, n_rows, part, F::minimum_factor(d));
     }
 
-    /* The first turn of a launch is a dry one, of what happens to lie in a place of the ring that
-     * nothing is copied to yet: so the code comes while the first weights are on their way. */
+    /* While the ring is filled for the first time, in a launch's first segment one step is done dry,
+     * with what happens to lie in a place that nothing is copied to yet: so its code comes while the
+     * first weights are on their way. */
     DEVICE void run(const segment &from) {
+        enum { FILLING = DEPTH - 1, DRY_WARPS = 4 };
         segment g = from;
         g.turns = turns_of(g);
         share mine = share_of(g);
-        ring r = {g.ring + warp_index() * (int)(DEPTH * S::BYTES),
-                  g.signals + warp_index() * (int)MOST_DEPTH, 0, 0};
-        create_signals(r.signals, DEPTH);
-        cursor next = open(g, mine), now = next;
-        for (int i = 0; i < DEPTH - 1; i++) fetch(r, next, g, mine);
+        cursor now = open(g, mine);
+        stream s = {now, {nullptr, nullptr}, 0, g.ring + warp_index() * (int)(DEPTH * S::BYTES),
+                    g.signals + warp_index() * (int)MOST_DEPTH, 0};
+        create_signals(s.signals, DEPTH);
         activations x = {};
-        int loaded = -1, size = S::record_floats(g.rows->n);
-        for (int turn = g.state->warm ? 0 : (int)DRY; turn < g.turns; turn++) {
-            bool dry = turn == DRY;
-            if (!dry) await_previous(g);
-            float *sums = g.sums + (turn & 1) * g.sum_floats;
-            while (dry ? warp_index() < 4 : now.turn == turn) {
-                uint32_t place = dry ? (int)DEPTH - 1 : r.used % DEPTH;
-                if (!dry) {
-                    if (now.macro != loaded) load_rows(x, g, now.macro);
-                    loaded = now.macro;
-                    fetch_wait<DEPTH - 2>(r.signals + place, r.used / DEPTH);
-                    fetch(r, next, g, mine); /* all lanes have left the place before this one */
-                }
-                multiply(r.memory + place * S::BYTES, x, g.table, dry ? 0 : g.rows->n,
-                         sums + (now.strip * g.plan->macros + now.macro) * size);
-                if (dry) break;
-                r.used++;
-                go_on(now, g, mine);
+        int loaded = -1, n_rows = g.rows->n, size = S::record_floats(n_rows);
+        NOT_UNROLLED
+        for (int step = -FILLING, turn = 0;; step++) {
+            uint32_t place = (uint32_t)step % DEPTH;
+            while (step >= 0 && now.turn > turn) {
+                await_previous(g);
+                block_barrier();
+                add_units<TYPE>(g, shape_of(g, turn), g.sums + (turn & 1) * g.sum_floats);
+                if (++turn == g.turns) break;
             }
-            if (dry) continue;
-            block_barrier();
-            add_units<TYPE>(g, shape_of(g, turn), sums);
+            if (turn == g.turns) break;
+            if (step >= 0) {
+                await_previous(g);
+                if (now.macro != loaded) load_rows(x, g, now.macro);
+                loaded = now.macro;
+                fetch_wait<DEPTH - 2>(s.signals + place, (uint32_t)step / DEPTH);
+            }
+            fetch(s, g, mine); /* all lanes have left the place before this one */
+            if (step < 0 && (step != -1 || g.state->warm || warp_index() >= DRY_WARPS)) continue;
+            multiply(s.memory + place * S::BYTES, x, g.table, step < 0 ? 0 : n_rows,
+                     g.sums + (turn & 1) * g.sum_floats +
+                         (now.strip * g.plan->macros + now.macro) * size);
+            if (step < 0) continue;
+            now.strip += mine.strips;
+            settle(now, g, mine);
         }
         g.state->warm = true;
-        forget_signals(r.signals, DEPTH);
+        forget_signals(s.signals, DEPTH);
         block_barrier(); /* before rows and sums of the next */
     }
 };

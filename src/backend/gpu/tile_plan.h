@@ -24,13 +24,13 @@ struct product_plan {
     int pass_units, passes;
     int slot_tiles, record_bytes;
     int staged; /* rows lie in shared memory (tile_chunks.h), not in registers (tile_macros.h) */
-    uint32_t cost; /* of a slot */
+    int cost;   /* of a slot */
+    int first_block, tile_blocks; /* its blocks: so many for each tile of rows of an expert */
 };
 
 struct narrow_arguments {
     product_list list;
     product_plan plan[MAX_PRODUCTS];
-    uint32_t begin[MAX_PRODUCTS + 1]; /* costs of the products before; unused with counts_tiles */
     int n_rows, most_rows;            /* most_rows: of a tile, for which there is shared memory */
     int max_tiles, counts_tiles;      /* counts_tiles: the router says how many there are */
     int late_next;                    /* see product: rows_known */
@@ -117,9 +117,7 @@ static int plan_block(narrow_arguments *t, const block_plan &b) {
     return used + 2 * t->sum_bytes + totals;
 }
 
-/* Slots of all products, with their shares of the cost. */
-static int count_slots(narrow_arguments *t) {
-    int n = 0;
+static void cut_products(narrow_arguments *t) {
     for (int i = 0; i < t->list.n; i++) {
         const product &p = t->list.items[i];
         product_plan *plan = &t->plan[i];
@@ -131,11 +129,36 @@ static int count_slots(narrow_arguments *t) {
         plan->units = (plan->macros + plan->unit_macros - 1) / plan->unit_macros;
         plan->staged = plan->unit_macros > 1;
         plan->record_bytes = (int)sizeof(float) * sizes.record_floats(t->most_rows);
-        plan->cost = (uint32_t)(plan->macros * sizes.macro_bytes / 32 * plan->slot_tiles);
-        int slots = plan->slots * (p.by_expert ? t->max_tiles : 1);
-        n += slots;
-        t->begin[i + 1] = t->begin[i] + (uint32_t)slots * plan->cost;
+        plan->cost = plan->macros * sizes.macro_bytes / 32 * plan->slot_tiles;
     }
+}
+
+/* Blocks for all products when each does slots of at most `most` cost; of one product and one
+ * expert, so that it begins only once. */
+static int share_blocks(narrow_arguments *t, int most) {
+    int n = 0;
+    for (int i = 0; i < t->list.n; i++) {
+        product_plan *plan = &t->plan[i];
+        int each = larger(1, most / plan->cost);
+        plan->first_block = n;
+        plan->tile_blocks = (plan->slots + each - 1) / each;
+        n += plan->tile_blocks * (t->list.items[i].by_expert ? t->max_tiles : 1);
+    }
+    return n;
+}
+
+/* Returns how many blocks a launch of at most `blocks` has. With counts_tiles, blocks share what
+ * the router has counted. */
+static int assign_blocks(narrow_arguments *t, int blocks) {
+    if (t->counts_tiles) return blocks;
+    double total = 0;
+    for (int i = 0; i < t->list.n; i++)
+        total += (double)t->plan[i].slots * t->plan[i].cost *
+                 (t->list.items[i].by_expert ? t->max_tiles : 1);
+    int most = (int)(total / blocks) + 1, n = share_blocks(t, most), pieces = 0;
+    for (int i = 0; i < t->list.n; i++)
+        pieces += t->list.items[i].by_expert ? t->max_tiles : 1;
+    while (n > blocks && n > pieces) n = share_blocks(t, most += most / 64 + 1);
     return n;
 }
 

@@ -28,29 +28,25 @@ template <int FORMATS> DEVICE void run_segment(const segment &g) {
     if ((FORMATS & HAS_Q2_K) && type == DS4_TYPE_Q2_K) macro_work<DS4_TYPE_Q2_K>::run(g);
 }
 
-/* Tiles of rows whose weights lie apart: those of experts. */
-DEVICE int weight_tiles(const narrow_arguments &t, const product &p) {
-    return !p.by_expert ? 1 : t.counts_tiles ? *t.tiles.n_tiles : t.max_tiles;
-}
+/* Slots of a product, those of an expert's first tile of rows first, and so on. */
+struct slot_range {
+    int product, first, last;
+};
 
-/* Slots [first, last) of a product are this block's: those that begin in its share of the cost. */
-DEVICE bool find_share(const narrow_arguments &t, int i, int *first, int *last) {
-    uint32_t blocks = (uint32_t)blocks_x(), block = (uint32_t)block_x();
+DEVICE slot_range find_share(const narrow_arguments &t) {
+    int i = t.list.n - 1, blocks = blocks_x(), block = block_x();
     if (t.counts_tiles) { /* then there is no other product */
-        uint32_t n = (uint32_t)(weight_tiles(t, t.list.items[i]) * t.plan[i].slots);
-        *first = (int)((uint64_t)n * block / blocks);
-        *last = (int)((uint64_t)n * (block + 1) / blocks);
-        return *first < *last;
+        int n = *t.tiles.n_tiles * t.plan[0].slots;
+        return slot_range{0, (int)((int64_t)n * block / blocks),
+                          (int)((int64_t)n * (block + 1) / blocks)};
     }
-    uint32_t total = t.begin[t.list.n], cost = t.plan[i].cost, base = t.begin[i];
-    uint32_t share = total / blocks, more = total % blocks; /* the first blocks have one more */
-    uint32_t begin = share * block + (block < more ? block : more);
-    uint32_t end = begin + share + (block < more ? 1 : 0);
-    if (begin >= t.begin[i + 1] || end <= base) return false;
-    if (end > t.begin[i + 1]) end = t.begin[i + 1];
-    *first = (int)(begin > base ? (begin - base + cost - 1) / cost : 0);
-    *last = (int)((end - base + cost - 1) / cost);
-    return *first < *last;
+    while (i > 0 && block < t.plan[i].first_block) i--;
+    const product_plan &plan = t.plan[i];
+    block -= plan.first_block;
+    int tile = block / plan.tile_blocks, begin = tile * plan.slots;
+    block -= tile * plan.tile_blocks;
+    return slot_range{i, begin + plan.slots * block / plan.tile_blocks,
+                      begin + plan.slots * (block + 1) / plan.tile_blocks};
 }
 
 DEVICE void wait_for_router(block_state *state) {
@@ -82,27 +78,26 @@ KERNEL LAUNCH_BOUNDS(MOST_WARPS *WARP, 1) narrow_kernel(ARGUMENTS narrow_argumen
     g.totals = g.sums + 2 * g.sum_floats;
     g.state = &state;
     if (t.late_next && t.counts_tiles) wait_for_router(&state);
-    for (int i = 0; i < t.list.n; i++) {
-        const product &p = t.list.items[i];
-        int first, last, slots = t.plan[i].slots;
-        if (!find_share(t, i, &first, &last)) continue;
-        g.p = &p;
-        g.plan = &t.plan[i];
-        int row_tiles = p.by_expert ? 1 : (t.n_rows + ROWS - 1) / ROWS;
-        g.once = row_tiles == 1;
-        while (first < last) {
-            int tile = p.by_expert ? first / slots : 0;
-            int upto = (tile + 1) * slots < last ? (tile + 1) * slots : last;
-            g.first = first - tile * slots;
-            g.n = upto - first;
-            for (int k = 0; k < row_tiles; k++) {
-                if (t.late_next && !state.waited) wait_for_router(&state);
-                find_rows(t.tiles, t.n_rows, p, p.by_expert ? tile : k, ROWS, rows);
-                block_barrier(); /* the rows are known to all */
-                run_segment<FORMATS>(g);
-            }
-            first = upto;
+    slot_range share = find_share(t);
+    const product &p = t.list.items[share.product];
+    g.p = &p;
+    g.plan = &t.plan[share.product];
+    int slots = g.plan->slots, row_tiles = p.by_expert ? 1 : (t.n_rows + ROWS - 1) / ROWS;
+    g.once = row_tiles == 1;
+    NOT_UNROLLED
+    while (share.first < share.last) {
+        int tile = p.by_expert ? share.first / slots : 0;
+        int upto = (tile + 1) * slots < share.last ? (tile + 1) * slots : share.last;
+        g.first = share.first - tile * slots;
+        g.n = upto - share.first;
+        NOT_UNROLLED
+        for (int k = 0; k < row_tiles; k++) {
+            if (t.late_next && !state.waited) wait_for_router(&state);
+            find_rows(t.tiles, t.n_rows, p, p.by_expert ? tile : k, ROWS, rows);
+            block_barrier(); /* the rows are known to all */
+            run_segment<FORMATS>(g);
         }
+        share.first = upto;
     }
     if (!state.waited) previous_launch();
 }
@@ -124,9 +119,10 @@ void narrow_products_run(device *d, const product_list &list, int n_rows, int ti
         if (p.m.type == DS4_TYPE_IQ2_XXS) t.code_book = code_book;
         formats |= format_bit(p.m.type);
     }
-    int slots = count_slots(&t), bytes = 0;
+    int bytes = 0;
+    cut_products(&t);
     block_plan b = choose_blocks(&t, d, &bytes);
-    dim3 grid((unsigned)(slots < b.blocks ? slots : b.blocks));
+    dim3 grid((unsigned)assign_blocks(&t, b.blocks));
     void (*kernel)(const narrow_arguments) = narrow_kernel<15>;
     if (formats == HAS_Q8_0) kernel = narrow_kernel<HAS_Q8_0>;
     if (formats == (HAS_Q8_0 | HAS_F16)) kernel = narrow_kernel<HAS_Q8_0 | HAS_F16>;

@@ -181,11 +181,24 @@ template <> struct tile_format<DS4_TYPE_IQ2_XXS> {
     DEVICE uint32_t signed_pair(uint32_t pair, uint32_t signs, uint32_t scale) {
         return half2_multiply(pair ^ (signs & 0x80008000u), scale);
     }
+    struct block_data { /* code book rows of rows g and g + 8 */
+        uint4 rows[2];
+    };
+    DEVICE void look_up(const half_data &d, int b, const uint8_t *table, block_data &found) {
+        uint32_t w = word_of(d.codes, b);
+        found.rows[0] = *(const uint4 *)(table + (w & IQ2_AT));
+        found.rows[1] = *(const uint4 *)(table + (w >> 16 & IQ2_AT));
+    }
     DEVICE void block(const half_data &d, int b, const uint8_t *table, uint32_t (*a)[4]) {
+        block_data found;
+        look_up(d, b, table, found);
+        block(d, b, found, a);
+    }
+    DEVICE void block(const half_data &d, int b, const block_data &found, uint32_t (*a)[4]) {
         uint32_t w = word_of(d.codes, b);
         UNROLL
         for (int upper = 0; upper < 2; upper++) {
-            uint4 row = *(const uint4 *)(table + ((upper ? w >> 16 : w) & IQ2_AT));
+            const uint4 &row = found.rows[upper];
             uint32_t two = byte_mix(d.scales[upper], 0, 0x4040u + 0x0101u * (uint32_t)b);
             a[0][upper] = signed_pair(row.x, w << iq2_sign_shift(0, upper), two);
             a[0][upper + 2] = signed_pair(row.y, w << iq2_sign_shift(1, upper), two);
@@ -228,7 +241,12 @@ template <> struct tile_format<DS4_TYPE_Q2_K> {
     DEVICE uint32_t scaled(uint32_t codes, uint32_t scale) {
         return half2_multiply(codes & 0x03000300u, scale);
     }
+    struct block_data {}; /* nothing to look up */
+    DEVICE void look_up(const half_data &, int, const uint8_t *, block_data &) {}
     DEVICE void block(const half_data &d, int b, const uint8_t *, uint32_t (*a)[4]) {
+        block(d, b, block_data{}, a);
+    }
+    DEVICE void block(const half_data &d, int b, const block_data &, uint32_t (*a)[4]) {
         uint32_t w = word_of(d.codes, b);
         uint32_t two = scale_pair(d.scales.x, b), upper = scale_pair(d.scales.y, b);
         a[0][0] = scaled(w << 8, two);
