@@ -422,10 +422,13 @@ static void run_output(const pass &p) {
         product_list list = {};
         for (; g < groups && list.n < MAX_PRODUCTS; g++) {
             matrix m = p.w->output_a;
-            size_t at = (size_t)(g * lora) / (m.tiled ? TILE : 1);
-            m.codes += at * m.code_stride;
-            m.scales += at * m.scale_stride;
-            m.n_out = lora;
+            if (m.tiled) {
+                m = tiles_of(m, g * lora / TILE, lora);
+            } else {
+                m.codes += (size_t)(g * lora) * m.code_stride;
+                m.scales += (size_t)(g * lora) * m.scale_stride;
+                m.n_out = lora;
+            }
             add(&list,
                 make_product(m, slice(b.heads, g * (width / groups)), slice(b.low, g * lora)));
         }

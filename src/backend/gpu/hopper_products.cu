@@ -159,25 +159,34 @@ template <int TYPE> struct hopper {
     const uint8_t *table;
     uint32_t step, box; /* as bring_all counts them */
     int n_halves;
+    uint32_t macro_step, next_step; /* to the tile's next macro */
     const uint8_t *codes, *scales;           /* of the warp's tile */
     const uint8_t *next_codes, *next_scales; /* in the next piece of work */
 
-    DEVICE void find_weights(const work &w, const uint8_t **codes, const uint8_t **scales) {
+    DEVICE uint32_t find_weights(const work &w, const uint8_t **codes, const uint8_t **scales) {
         const product &p = *w.p;
         bool pair = p.gate.codes != nullptr;
         int n_tiles = (p.m.n_out + TILE - 1) / TILE;
         const matrix &m = pair && warp_index() >= 4 ? p.gate : p.m;
         int tile = w.group * group_tiles(p) + (pair ? warp_index() % 4 : warp_index());
         if (tile >= n_tiles) tile = n_tiles - 1; /* more than there are: not stored */
-        size_t place = (size_t)w.expert * (size_t)n_tiles + (size_t)tile;
-        *codes = m.codes + place * m.code_stride;
-        *scales = m.scales + place * m.scale_stride;
+        macro_place at = place_of(m, w.expert, tile, 0);
+        *codes = at.codes;
+        *scales = at.scales;
+        return at.code_step;
     }
 
     DEVICE void load_next(const hopper &s, int half, half_data &next) {
         bool last = half + 1 == s.n_halves;
-        F::template load<0>(next, last ? s.next_codes : s.codes, last ? s.next_scales : s.scales,
-                            last ? 0 : half + 1, last ? 0 : (half + 1) & 1);
+        int from = last ? 0 : half + 1;
+        const uint8_t *codes = last ? s.next_codes : s.codes;
+        const uint8_t *scales = last ? s.next_scales : s.scales;
+        if (F::MACRO_FACTOR) {
+            codes += (uint32_t)(from / 2) * s.macro_step;
+            scales = codes + F::CODE_BYTES;
+            from &= 1;
+        }
+        F::template load<0>(next, codes, scales, from, from & 1);
     }
 
     DEVICE void await_stage(const hopper &s, uint32_t step) {
@@ -453,7 +462,7 @@ template <int TYPE> struct hopper {
         s.step = s.box = 0;
         int at = (int)blockIdx.x / CLUSTER - (int)gridDim.x / CLUSTER;
         if (!next_work(*s.t, at, w)) return;
-        find_weights(w, &s.next_codes, &s.next_scales);
+        s.next_step = find_weights(w, &s.next_codes, &s.next_scales);
         F::template load<0>(now, s.next_codes, s.next_scales, 0, 0);
         while (w.p != nullptr) {
             work next;
@@ -461,7 +470,9 @@ template <int TYPE> struct hopper {
             s.n_halves = split_width(w.p->m.n_in) / HALF;
             s.codes = s.next_codes;
             s.scales = s.next_scales;
-            if (next_work(*s.t, next_at, next)) find_weights(next, &s.next_codes, &s.next_scales);
+            s.macro_step = s.next_step;
+            if (next_work(*s.t, next_at, next))
+                s.next_step = find_weights(next, &s.next_codes, &s.next_scales);
             switch (width_of(w, F::BLOCK_FACTOR)) {
             case 0:
                 run<64>(s, w, now);

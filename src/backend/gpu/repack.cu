@@ -8,6 +8,7 @@ namespace GPU_NAMESPACE {
 void tiled_strides(int type, int n, uint32_t *code_stride, uint32_t *scale_stride) {
     uint32_t macros = (uint32_t)(split_width(n) / MACRO);
     tile_bytes(type, code_stride, scale_stride);
+    if (by_macros(type)) *code_stride += *scale_stride, *scale_stride = 0;
     *code_stride *= macros;
     *scale_stride *= macros;
 }
@@ -154,19 +155,16 @@ KERNEL tile_kernel(repack_arguments a) {
     previous_launch();
     const matrix &m = a.m;
     size_t macros = (size_t)(split_width(m.n_in) / MACRO), n = macros * a.n_rows;
-    size_t tiles = (size_t)((m.n_out + TILE - 1) / TILE);
     for (size_t i = (size_t)block_x() * (size_t)block_threads() + (size_t)thread_index(); i < n;
          i += (size_t)block_threads() * 1024) {
         size_t row = i / macros, macro = i % macros, at = a.first_row + row;
         size_t local = at % (size_t)m.n_out;
-        size_t tile = at / (size_t)m.n_out * tiles + local / TILE;
         int left = m.n_in - (int)macro * MACRO;
         if (left > MACRO) left = MACRO;
         const uint8_t *from = a.source + row * a.row_bytes;
-        tile_place to = {(uint8_t *)m.codes + tile * m.code_stride +
-                             macro * (m.code_stride / (uint32_t)macros),
-                         (uint8_t *)m.scales + tile * m.scale_stride +
-                             macro * (m.scale_stride / (uint32_t)macros),
+        macro_place place = place_of(m, (int)(at / (size_t)m.n_out), (int)(local / TILE),
+                                     (int)macro);
+        tile_place to = {(uint8_t *)place.codes, (uint8_t *)place.scales,
                          (int)(local % 8), (int)(local % TILE / 8)};
         if (m.type == DS4_TYPE_Q8_0)
             tile_q8(to, from + macro * 8 * 34, left / 32);

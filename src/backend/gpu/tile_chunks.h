@@ -45,7 +45,7 @@ template <int TYPE> struct chunk_work {
     /* What is copied next, and where it goes. */
     struct stream {
         cursor c;
-        weight_place from;
+        macro_place from;
         uint8_t *ring;
         uint64_t *signals;
         int left, slot; /* left: steps of the unit */
@@ -60,7 +60,7 @@ template <int TYPE> struct chunk_work {
         s.left = 0;
         if (s.c.left == 0) return;
         s.left = steps(s.c, g);
-        s.from = place_of<TYPE>(g, s.c.shape, s.c.strip, first_macro(s.c, g));
+        s.from = strip_place(g, s.c.shape, s.c.strip, first_macro(s.c, g));
     }
     DEVICE void open(stream &s, const segment &g) {
         s.ring = g.ring + warp_index() * (int)(DEPTH * S::BYTES);
@@ -75,8 +75,12 @@ template <int TYPE> struct chunk_work {
     }
     DEVICE void fetch_step(stream &s, const segment &g) {
         if (s.left > 0) {
-            fetch_weights<TYPE>(s.from, s.ring + s.slot * (int)S::BYTES, s.signals + s.slot,
-                                g.once);
+            uint8_t *to = s.ring + s.slot * (int)S::BYTES;
+            uint64_t *signal = s.signals + s.slot;
+            fetch_begin(signal, S::BYTES);
+            fetch_run(to, s.from.codes, S::CODES, signal, g.once);
+            if (S::SCALES > 0)
+                fetch_run(to + S::CODES, s.from.scales, S::SCALES, signal, g.once);
             s.from.codes += S::CODES;
             s.from.scales += S::SCALES;
             s.slot = s.slot + 1 < DEPTH ? s.slot + 1 : 0;

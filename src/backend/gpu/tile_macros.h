@@ -18,10 +18,10 @@ template <int TYPE> struct macro_work {
         uint32_t high[BLOCKS][4], low[BLOCKS][4], sums[4];
     };
 
-    /* What is a warp's: macros first, first + step ...; of each, strips strip, strip + strips ...
-     */
+    /* What is a warp's: macros first, first + step ...; of the slots of a turn part `part` of
+     * `parts`. */
     struct share {
-        int first, step, strip, strips;
+        int first, step, part, parts;
     };
     DEVICE share share_of(const segment &g) {
         int warp = warp_index(), warps = block_threads() / WARP, macros = g.plan->macros;
@@ -31,55 +31,54 @@ template <int TYPE> struct macro_work {
         return share{idle ? macros : warp % macros, macros, warp / macros, together};
     }
 
-    /* The first strip of a warp's in a turn, or the next macro's; the end is turn g.turns. */
+    /* Where a warp is: slots [slot, end) of a turn are left of its part, of a macro and its matrix
+     * or gate. The end of all is turn g.turns. */
     struct cursor {
-        int turn, macro, strip, strips;
+        int turn, macro, gate, slot, end;
     };
+    DEVICE void begin_part(cursor &c, const segment &g, const share &mine) {
+        int n = shape_of(g, c.turn).n;
+        c.slot = n * mine.part / mine.parts;
+        c.end = n * (mine.part + 1) / mine.parts;
+    }
     DEVICE void settle(cursor &c, const segment &g, const share &mine) {
-        while (c.strip >= c.strips && c.turn < g.turns) {
-            c.macro += mine.step;
-            if (c.macro >= g.plan->macros) {
-                c.macro = mine.first;
-                c.turn++;
-                if (c.macro < g.plan->macros) c.strips = strips_of(g, shape_of(g, c.turn));
+        while (c.slot >= c.end && c.turn < g.turns) {
+            c.gate++;
+            if (c.gate > (int)has_gate(g)) {
+                c.gate = 0;
+                c.macro += mine.step;
+                if (c.macro >= g.plan->macros) {
+                    c.macro = mine.first;
+                    c.turn++;
+                }
             }
-            c.strip = mine.strip;
+            begin_part(c, g, mine);
         }
     }
     DEVICE cursor open(const segment &g, const share &mine) {
-        bool idle = mine.first >= g.plan->macros;
-        cursor c = {idle ? g.turns : 0, mine.first, mine.strip, strips_of(g, shape_of(g, 0))};
+        cursor c = {mine.first < g.plan->macros ? 0 : g.turns, mine.first, 0, 0, 0};
+        begin_part(c, g, mine);
         settle(c, g, mine);
         return c;
     }
-
-    /* What is copied: the strips of a macro in a turn lie at equal distances, as do its gate's. */
-    struct stream {
-        cursor next;
-        weight_place from;
-        int left; /* strips at that distance */
-        uint8_t *memory;
-        uint64_t *signals;
-        uint32_t fetched;
-    };
-    DEVICE void find_weights(stream &s, const segment &g) {
-        turn_shape shape = shape_of(g, s.next.turn);
-        s.from = place_of<TYPE>(g, shape, s.next.strip, s.next.macro);
-        s.left = (s.next.strip < shape.n ? shape.n : s.next.strips) - s.next.strip;
+    /* Tiles that are copied at once. */
+    DEVICE int tiles_at(const cursor &c) {
+        return c.end - c.slot < S::TILES ? c.end - c.slot : (int)S::TILES;
     }
-    DEVICE void fetch(stream &s, const segment &g, const share &mine) {
-        if (s.next.turn < g.turns) {
-            if (s.left <= 0) find_weights(s, g);
-            uint32_t place = s.fetched++ % DEPTH;
-            fetch_weights<TYPE>(s.from, s.memory + place * S::BYTES, s.signals + place, g.once);
-            s.from.codes += (uint32_t)mine.strips * g.p->m.code_stride;
-            s.from.scales += (uint32_t)mine.strips * g.p->m.scale_stride;
-            s.left -= mine.strips;
-            s.next.strip += mine.strips;
-            if (s.next.strip >= s.next.strips) {
-                settle(s.next, g, mine);
-                s.left = 0;
-            }
+    DEVICE void go_on(cursor &c, const segment &g, const share &mine) {
+        c.slot += tiles_at(c);
+        if (c.slot >= c.end) settle(c, g, mine);
+    }
+
+    DEVICE void fetch(cursor &c, const segment &g, const share &mine, uint8_t *to,
+                      uint64_t *signal) {
+        if (c.turn < g.turns) {
+            turn_shape shape = shape_of(g, c.turn);
+            int bytes = tiles_at(c) * (int)S::BYTES;
+            fetch_begin(signal, bytes);
+            fetch_run(to, strip_place(g, shape, c.slot + c.gate * shape.n, c.macro).codes, bytes,
+                      signal, g.once);
+            go_on(c, g, mine);
         }
         fetch_end();
     }
@@ -133,47 +132,57 @@ template <int TYPE> struct macro_work {
         store_scaled(record + (n_rows + 1) * TILE, n_rows, part, F::minimum_factor(d));
     }
 
-    /* While the ring is filled for the first time, in a launch's first segment one step is done dry,
+    /* While the ring is filled for the first time, in a launch's first segment one tile is done dry,
      * with what happens to lie in a place that nothing is copied to yet: so its code comes while the
      * first weights are on their way. */
     DEVICE void run(const segment &from) {
-        enum { FILLING = DEPTH - 1, DRY_WARPS = 4 };
+        enum { FILLING = DEPTH - 1, DRY_WARPS = 4, PLACE = S::TILES * S::BYTES };
         segment g = from;
         g.turns = turns_of(g);
         share mine = share_of(g);
-        cursor now = open(g, mine);
-        stream s = {now, {nullptr, nullptr}, 0, g.ring + warp_index() * (int)(DEPTH * S::BYTES),
-                    g.signals + warp_index() * (int)MOST_DEPTH, 0};
-        create_signals(s.signals, DEPTH);
+        cursor now = open(g, mine), next = now;
+        uint8_t *ring = g.ring + warp_index() * (int)(DEPTH * PLACE);
+        uint64_t *signals = g.signals + warp_index() * (int)MOST_DEPTH;
+        create_signals(signals, DEPTH);
         activations x = {};
         int loaded = -1, n_rows = g.rows->n, size = S::record_floats(n_rows);
+        int place = 0, filled = 0; /* what is multiplied next; where the next copy goes */
+        uint32_t use = 0;
         NOT_UNROLLED
-        for (int step = -FILLING, turn = 0;; step++) {
-            uint32_t place = (uint32_t)step % DEPTH;
-            while (step >= 0 && now.turn > turn) {
+        for (int filling = FILLING, turn = 0;; filling--) {
+            bool dry = filling > 0;
+            while (!dry && now.turn > turn) {
                 await_previous(g);
                 block_barrier();
                 add_units<TYPE>(g, shape_of(g, turn), g.sums + (turn & 1) * g.sum_floats);
                 if (++turn == g.turns) break;
             }
             if (turn == g.turns) break;
-            if (step >= 0) {
+            if (!dry) {
                 await_previous(g);
                 if (now.macro != loaded) load_rows(x, g, now.macro);
                 loaded = now.macro;
-                fetch_wait<DEPTH - 2>(s.signals + place, (uint32_t)step / DEPTH);
+                fetch_wait<DEPTH - 2>(signals + place, use);
             }
-            fetch(s, g, mine); /* all lanes have left the place before this one */
-            if (step < 0 && (step != -1 || g.state->warm || warp_index() >= DRY_WARPS)) continue;
-            multiply(s.memory + place * S::BYTES, x, g.table, step < 0 ? 0 : n_rows,
-                     g.sums + (turn & 1) * g.sum_floats +
-                         (now.strip * g.plan->macros + now.macro) * size);
-            if (step < 0) continue;
-            now.strip += mine.strips;
-            settle(now, g, mine);
+            fetch(next, g, mine, ring + filled * PLACE, signals + filled); /* all have left it */
+            filled = filled + 1 < DEPTH ? filled + 1 : 0;
+            if (dry && (filling > 1 || g.state->warm || warp_index() >= DRY_WARPS)) continue;
+            const uint8_t *at = ring + (dry ? (int)FILLING : place) * PLACE;
+            float *record = g.sums + (turn & 1) * g.sum_floats;
+            int strip = now.slot + now.gate * shape_of(g, turn).n, n = dry ? 1 : tiles_at(now);
+            record += (strip * g.plan->macros + now.macro) * size;
+            NOT_UNROLLED
+            for (int i = 0; i < n; i++) {
+                multiply(at, x, g.table, dry ? 0 : n_rows, record);
+                at += S::BYTES;
+                record += g.plan->macros * size;
+            }
+            if (dry) continue;
+            if (++place == DEPTH) place = 0, use++;
+            go_on(now, g, mine);
         }
         g.state->warm = true;
-        forget_signals(s.signals, DEPTH);
+        forget_signals(signals, DEPTH);
         block_barrier(); /* before rows and sums of the next */
     }
 };

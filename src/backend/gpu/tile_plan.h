@@ -61,7 +61,7 @@ struct step_sizes {
 template <int TYPE> static step_sizes sizes_of_format() {
     typedef step_format<TYPE> S;
     typedef tile_format<TYPE> F;
-    return step_sizes{S::DEPTH * S::BYTES, F::CODE_BYTES + F::SCALE_BYTES,
+    return step_sizes{S::DEPTH * S::TILES * S::BYTES, F::CODE_BYTES + F::SCALE_BYTES,
                       F::MACRO_FACTOR ? 1 : (int)CHUNK_MACROS, S::record_floats};
 }
 
@@ -91,7 +91,7 @@ static void plan_passes(int most_rows, int room, product_plan *plan) {
 /* Shared memory: rings, zeros, perhaps the code book; rows; what is left is for the records of the
  * slots of a turn, twice. Returns the bytes of a block. */
 static int plan_block(narrow_arguments *t, const block_plan &b) {
-    enum { MOST = 32 * 1024 };
+    enum { MOST = 64 * 1024 };
     int used = ZEROS + (t->code_book != nullptr ? IQ2_TABLE * (int)sizeof(uint32_t) : 0);
     t->ring_bytes = t->staged_bytes = t->sum_bytes = 0;
     for (int i = 0; i < t->list.n; i++)

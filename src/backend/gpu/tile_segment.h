@@ -64,29 +64,11 @@ DEVICE int strips_of(const segment &g, const turn_shape &s) {
     return has_gate(g) ? 2 * s.n : s.n;
 }
 
-/* Where a strip's weights begin. */
-struct weight_place {
-    const uint8_t *codes, *scales;
-};
-
-template <int TYPE>
-DEVICE weight_place place_of(const segment &g, const turn_shape &s, int strip, int macro) {
-    typedef tile_format<TYPE> F;
+/* Where the weights of a strip begin, from a macro on. */
+DEVICE macro_place strip_place(const segment &g, const turn_shape &s, int strip, int macro) {
     bool gate = strip >= s.n;
-    const matrix &m = gate ? g.p->gate : g.p->m;
-    size_t n_tiles = (size_t)((m.n_out + TILE - 1) / TILE);
-    size_t tile = (size_t)g.rows->expert * n_tiles + (size_t)(s.first + strip - (gate ? s.n : 0));
-    return weight_place{m.codes + tile * m.code_stride + (size_t)macro * F::CODE_BYTES,
-                        m.scales + tile * m.scale_stride + (size_t)macro * F::SCALE_BYTES};
-}
-
-/* A step's weights to a place of the ring. */
-template <int TYPE>
-DEVICE void fetch_weights(const weight_place &from, uint8_t *to, uint64_t *signal, bool once) {
-    typedef step_format<TYPE> S;
-    fetch_begin(signal, S::BYTES);
-    fetch_run(to, from.codes, S::CODES, signal, once);
-    if (S::SCALES > 0) fetch_run(to + S::CODES, from.scales, S::SCALES, signal, once);
+    return place_of(gate ? g.p->gate : g.p->m, g.rows->expert,
+                    s.first + strip - (gate ? s.n : 0), macro);
 }
 
 /* Units in order, passes in order; after the last pass what comes of the sums: with a gate, weight

@@ -10,16 +10,17 @@ enum { RING_BYTES = 8704 /* of a warp, more or less */, MOST_DEPTH = 4 };
 
 /* A `unit` is the part of a tile's columns that a warp sums: a chunk, or where macros have factors
  * a macro. What is left of it is a record in shared memory: [row][16] sums; of a macro then the
- * factors of the 16, and the same of its minima. A warp's ring has DEPTH places for a `step`: what
- * is copied and multiplied at once, half a macro or one with factors. */
+ * factors of the 16, and the same of its minima. A warp's ring has DEPTH places for what is copied
+ * at once: half a macro, or a macro with factors of TILES tiles. */
 template <int TYPE> struct step_format {
     typedef tile_format<TYPE> F;
     enum {
         STEPS = F::MACRO_FACTOR ? 1 : 2, /* of a macro */
+        TILES = F::MACRO_FACTOR ? 2 : 1,
         CODES = F::CODE_BYTES / STEPS,
         SCALES = F::SCALE_BYTES / STEPS,
-        BYTES = CODES + SCALES,
-        FIT = RING_BYTES / BYTES,
+        BYTES = CODES + SCALES, /* of a tile */
+        FIT = RING_BYTES / (TILES * BYTES),
         DEPTH = FIT < 2 ? 2 : FIT < MOST_DEPTH ? FIT : (int)MOST_DEPTH
     };
     ANYWHERE int record_floats(int n_rows) {

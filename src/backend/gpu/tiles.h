@@ -6,6 +6,10 @@
  * e = 8 t + 4 s + 2 h + l of 32 stands at column 2 t + 8 h + l of matrix-unit step s. Activations
  * are stored in that order (activations.h): a sum of products does not mind the order.
  *
+ * Codes and scales of a tile are two arrays, except where macros have factors (IQ2_XXS, Q2_K): there
+ * a macro of all tiles of a matrix lies side by side, codes and scales together, so that one copy
+ * brings it of several tiles.
+ *
  * Per tile and 256 columns (`macro`), in two halves of 128:
  *   Q8_0     codes + 128, 8 x 512: lane: 8 of row g, 8 of row g + 8; scales 2 x 128: word of lane
  *            (g, t): f16 of rows g, g + 8 in block t
@@ -96,8 +100,8 @@ DEVICE void fill_iq2_table(uint32_t *table, const uint32_t *code_book) {
     }
 }
 
-/* Per format: what a lane loads of half a macro (`load`: half number `half` from the bases of its
- * tile, of whose macro it is half `part`), the words of a block of 32 (two steps of four words), and
+/* Per format: what a lane loads of half a macro (`load`: half number `half` of `codes`, half `part`
+ * of its macro; where macros have factors both bases are the macro's), the words of a block of 32 (two steps of four words), and
  * what comes after a block (BLOCK_FACTOR: Q8_0) or a macro (factors of rows g and g + 8). */
 template <int TYPE> struct tile_format;
 
@@ -171,7 +175,7 @@ template <> struct tile_format<DS4_TYPE_IQ2_XXS> {
     template <int M>
     DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half,
                      int part) {
-        const uint32_t *s = (const uint32_t *)scales + half / 2 * 24 + lane_index() / 4;
+        const uint32_t *s = (const uint32_t *)scales + lane_index() / 4;
         d.codes = load_word<M>((const uint4 *)codes + half * WARP + lane_index());
         UNROLL
         for (int i = 0; i < 2; i++)
@@ -225,13 +229,12 @@ template <> struct tile_format<DS4_TYPE_Q2_K> {
     template <int M>
     DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half,
                      int part) {
-        const uint8_t *s = scales + half / 2 * SCALE_BYTES;
         d.codes = load_word<M>((const uint4 *)codes + half * WARP + lane_index());
-        d.scales = load_word<M>((const uint2 *)s + lane_index() / 2);
+        d.scales = load_word<M>((const uint2 *)scales + lane_index() / 2);
         d.scales.x = d.scales.x >> (4 * part) & 0x0f0f0f0fu;
         d.scales.y = d.scales.y >> (4 * part) & 0x0f0f0f0fu;
-        d.least = load_word<M>((const uint32_t *)(s + 128) + lane_index());
-        d.factors = load_word<M>((const uint2 *)(s + 256) + lane_index() / 4);
+        d.least = load_word<M>((const uint32_t *)(scales + 128) + lane_index());
+        d.factors = load_word<M>((const uint2 *)(scales + 256) + lane_index() / 4);
     }
     DEVICE uint32_t scale_pair(uint32_t scales, int b) {
         uint32_t selector = 0x4040u + 0x0101u * (uint32_t)b;
@@ -281,13 +284,48 @@ template <> struct tile_format<DS4_TYPE_Q2_K> {
     }
 };
 
-/* Bytes per tile and macro of the two arrays. */
+/* Bytes per tile and macro of the two arrays; or of both in one. */
 ANYWHERE void tile_bytes(int type, uint32_t *codes, uint32_t *scales) {
     *codes = type == DS4_TYPE_F16 ? 8192 : type == DS4_TYPE_Q8_0 ? 4096 : 1024;
     *scales = type == DS4_TYPE_Q8_0      ? 256
               : type == DS4_TYPE_IQ2_XXS ? 96
               : type == DS4_TYPE_Q2_K    ? 320
                                          : 0;
+}
+
+ANYWHERE bool by_macros(int type) {
+    return type == DS4_TYPE_IQ2_XXS || type == DS4_TYPE_Q2_K;
+}
+
+/* Where a macro of a tile begins, and how far it is to the tile's next one. */
+struct macro_place {
+    const uint8_t *codes, *scales;
+    uint32_t code_step, scale_step;
+};
+
+ANYWHERE macro_place place_of(const matrix &m, int expert, int tile, int macro) {
+    uint32_t codes, scales;
+    tile_bytes(m.type, &codes, &scales);
+    if (by_macros(m.type)) {
+        size_t macros = (size_t)((m.n_in + MACRO - 1) / MACRO), n = (size_t)m.side_tiles;
+        uint32_t both = codes + scales, step = both * (uint32_t)n;
+        const uint8_t *at =
+            m.codes + (((size_t)expert * macros + (size_t)macro) * n + (size_t)tile) * both;
+        return macro_place{at, at + codes, step, step};
+    }
+    size_t place = (size_t)expert * (size_t)((m.n_out + TILE - 1) / TILE) + (size_t)tile;
+    return macro_place{m.codes + place * m.code_stride + (size_t)macro * codes,
+                       m.scales + place * m.scale_stride + (size_t)macro * scales, codes, scales};
+}
+
+/* Some tiles of a matrix. */
+ANYWHERE matrix tiles_of(const matrix &m, int first, int n_out) {
+    matrix part = m;
+    macro_place at = place_of(m, 0, first, 0);
+    part.codes = at.codes;
+    part.scales = at.scales;
+    part.n_out = n_out;
+    return part;
 }
 
 } // namespace GPU_NAMESPACE

@@ -91,7 +91,8 @@ static matrix place_matrix(placer *p, const ds4_matrix *from, bool may_tile) {
     p->split = p->split || m.tiled;
     p->plain = p->plain || !m.tiled;
     if (m.tiled) {
-        places = (from->n_out + TILE - 1) / TILE * from->n_experts;
+        m.side_tiles = (m.n_out + TILE - 1) / TILE;
+        places = (size_t)m.side_tiles * from->n_experts;
         tiled_strides(m.type, m.n_in, &m.code_stride, &m.scale_stride);
     } else {
         repacked_strides(m.type, m.n_padded, &m.code_stride, &m.scale_stride);

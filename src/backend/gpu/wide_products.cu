@@ -85,13 +85,11 @@ template <int TYPE> struct wide {
         for (int i = thread_index(); i < BLOCK_TILES * (TILE_SPACE / 16); i += THREADS) {
             int k = i / (TILE_SPACE / 16), piece = i % (TILE_SPACE / 16);
             const matrix &m = matrix_of(s, k);
-            size_t tile = (size_t)s.rows->expert * (size_t)s.n_tiles + (size_t)tile_of(s, k);
-            const uint8_t *from =
-                piece < CODES / 16
-                    ? m.codes + tile * m.code_stride + (size_t)half * CODES + 16 * piece
-                    : m.scales + tile * m.scale_stride +
-                          (size_t)(F::BLOCK_FACTOR ? half : half / 2) * SCALES +
-                          16 * (piece - CODES / 16);
+            macro_place at = place_of(m, s.rows->expert, tile_of(s, k), half / 2);
+            const uint8_t *from = piece < CODES / 16
+                                      ? at.codes + half % 2 * CODES + 16 * piece
+                                      : at.scales + (F::BLOCK_FACTOR ? half % 2 * SCALES : 0) +
+                                            16 * (piece - CODES / 16);
             fetch_16(weights + k * TILE_SPACE + 16 * piece, from);
         }
         if (F::MINIMA && half % 2 == 1) {
