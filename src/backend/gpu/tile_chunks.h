@@ -199,7 +199,6 @@ template <int TYPE> struct chunk_work {
                               sums + (c.strip * c.shape.units + c.unit) * S::record_floats(n_rows);
             const uint8_t *row = r.at + c.unit * g.plan->unit_macros * r.macro_bytes;
             clear_4(sum);
-            NOT_UNROLLED
             for (int step = 0; step < n; step++) {
                 const uint8_t *at = s.ring + (dry ? (int)DEPTH - 1 : place->slot) * (int)S::BYTES;
                 if (!dry) {
