@@ -1,6 +1,7 @@
-/* Few rows by weights whose macros have factors (IQ2_XXS, Q2_K; above all experts): a warp keeps the
- * activations of one macro in registers and multiplies by them that macro of the block's tiles, one
- * after the other. What it reads of shared memory is weights and the code book. */
+/* Few rows by weights whose macros have factors (IQ2_XXS, Q2_K; above all experts): a warp has the
+ * activations of one macro at hand and multiplies by them that macro of the block's tiles, two at a
+ * time. Its loops are not unrolled: instructions that come for the first time take longer than what
+ * they do. */
 #ifndef DS4_BACKEND_GPU_TILE_MACROS_H
 #define DS4_BACKEND_GPU_TILE_MACROS_H
 
@@ -13,9 +14,13 @@ template <int TYPE> struct macro_work {
     typedef step_format<TYPE> S;
     enum { DEPTH = S::DEPTH, BLOCKS = MACRO / 32, DRY = -1 };
 
-    /* A macro of up to 8 rows, in the order of multiply_tile: lane 4 g + t has row g. */
+    /* A macro of up to 8 rows in shared memory, so that what lane 4 g + t hands to multiply_tile of
+     * row g is one load for each of the two steps of a block: [row][step of 32 columns / 2][t]. */
     struct activations {
-        uint32_t high[BLOCKS][4], low[BLOCKS][4], sums[4];
+        uint4 *place;    /* the warp's */
+        const uint4 *at; /* a lane's */
+        bool has_row;
+        uint32_t sums[4];
     };
 
     /* What is a warp's: macros first, first + step ...; of the slots of a turn part `part` of
@@ -85,51 +90,73 @@ template <int TYPE> struct macro_work {
 
     DEVICE void load_rows(activations &x, const segment &g, int macro) {
         const activation &a = g.p->x;
-        int r = lane_index() / 4, word = lane_index() % 4;
-        if (r >= g.rows->n) return;
-        const uint8_t *row = split_row(a, g.rows->x_row[r]);
-        const uint32_t *from = (const uint32_t *)(row + 4 * (a.first + macro * MACRO)) + word;
-        UNROLL
-        for (int b = 0; b < BLOCKS; b++) UNROLL
-        for (int i = 0; i < 4; i++) {
-            x.high[b][i] = from[32 * b + 4 * i];
-            x.low[b][i] = from[32 * b + 16 + 4 * i];
+        warp_barrier(); /* the last macro has been read */
+        NOT_UNROLLED
+        for (int r = 0; r < g.rows->n; r++) {
+            const uint8_t *row = split_row(a, g.rows->x_row[r]);
+            const uint32_t *from = (const uint32_t *)(row + 4 * (a.first + macro * MACRO));
+            uint32_t *to = (uint32_t *)(x.place + r * (int)(MACRO_ROW / sizeof(uint4)));
+            UNROLL
+            for (int b = 0; b < BLOCKS; b++) { /* word: [low][step][half of the step][t] */
+                int w = lane_index(), low = w >> 4, step = w >> 3 & 1, half = w >> 2 & 1;
+                to[32 * b + 16 * step + 4 * (w & 3) + 2 * low + half] = from[32 * b + w];
+            }
+            if (!F::MINIMA || lane_index() / 4 != r) continue;
+            from = (const uint32_t *)(row + sums_offset(a) + (a.first / MACRO + macro) * 64);
+            UNROLL
+            for (int i = 0; i < 4; i++) x.sums[i] = from[4 * i + lane_index() % 4];
         }
-        if (!F::MINIMA) return;
-        from = (const uint32_t *)(row + sums_offset(a) + (a.first / MACRO + macro) * 64) + word;
-        UNROLL
-        for (int i = 0; i < 4; i++) x.sums[i] = from[4 * i];
+        warp_barrier();
     }
 
-    DEVICE void multiply(const uint8_t *at, const activations &x, const uint8_t *table, int n_rows,
-                         float *record) {
-        typename F::half_data d;
-        typename F::block_data now, next;
-        float part[4];
-        clear_4(part);
-        F::template load<1>(d, at, at + S::CODES, 0, 0);
-        F::look_up(d, 0, table, next);
-        UNROLL
-        for (int b = 0; b < BLOCKS; b++) {
-            uint32_t w[2][4];
-            now = next;
-            F::block(d, b % 4, now, w);
-            if (b == 3) F::template load<1>(d, at, at + S::CODES, 1, 1);
-            if (b + 1 < BLOCKS) F::look_up(d, (b + 1) % 4, table, next);
+    /* The sums of a macro of two tiles, of which n are stored. */
+    DEVICE void multiply(const uint8_t *at, const activations &x, const segment &g, int n_rows,
+                         int n, float *record) {
+        int next = g.plan->macros * S::record_floats(n_rows);
+        typename F::half_data d[2];
+        uint4 b[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+        const uint4 *row = x.at;
+        float part[2][4];
+        clear_4(part[0]);
+        clear_4(part[1]);
+        NOT_UNROLLED
+        for (int half = 0; half < 2; half++) {
             UNROLL
-            for (int j = 0; j < 2; j++) {
-                multiply_tile(part, w[j], x.high[b][2 * j], x.high[b][2 * j + 1]);
-                multiply_tile(part, w[j], x.low[b][2 * j], x.low[b][2 * j + 1]);
+            for (int i = 0; i < 2; i++)
+                F::template load<1>(d[i], at + i * S::BYTES, at + i * S::BYTES + S::CODES, half,
+                                    half);
+            NOT_UNROLLED
+            for (int block = 0; block < BLOCKS / 2; block++, row += 8) {
+                uint32_t w[2][2][4];
+                if (x.has_row) b[0] = row[0], b[1] = row[4];
+                UNROLL
+                for (int i = 0; i < 2; i++) {
+                    F::block(d[i], 0, g.table, w[i]);
+                    F::next_block(d[i]);
+                }
+                UNROLL
+                for (int j = 0; j < 2; j++) {
+                    UNROLL
+                    for (int i = 0; i < 2; i++) multiply_tile(part[i], w[i][j], b[j].x, b[j].y);
+                    UNROLL
+                    for (int i = 0; i < 2; i++) multiply_tile(part[i], w[i][j], b[j].z, b[j].w);
+                }
             }
         }
-        store_scaled(record, n_rows, part, F::macro_factor(d));
-        if (!F::MINIMA) return;
-        uint32_t least[4];
-        F::minima(d, least);
-        clear_4(part);
-        multiply_tile(part, least, x.sums[0], x.sums[1]);
-        multiply_tile(part, least, x.sums[2], x.sums[3]);
-        store_scaled(record + (n_rows + 1) * TILE, n_rows, part, F::minimum_factor(d));
+        UNROLL
+        for (int i = 0; i < 2; i++)
+            if (i < n) store_scaled(record + i * next, n_rows, part[i], F::macro_factor(d[i]));
+        UNROLL
+        for (int i = 0; i < (F::MINIMA ? 2 : 0); i++) {
+            uint32_t least[4];
+            F::minima(d[i], least);
+            clear_4(part[i]);
+            multiply_tile(part[i], least, x.sums[0], x.sums[1]);
+            multiply_tile(part[i], least, x.sums[2], x.sums[3]);
+            if (i < n)
+                store_scaled(record + i * next + (n_rows + 1) * TILE, n_rows, part[i],
+                             F::minimum_factor(d[i]));
+        }
     }
 
     /* While the ring is filled for the first time, in a launch's first segment one tile is done dry,
@@ -144,7 +171,11 @@ template <int TYPE> struct macro_work {
         uint8_t *ring = g.ring + warp_index() * (int)(DEPTH * PLACE);
         uint64_t *signals = g.signals + warp_index() * (int)MOST_DEPTH;
         create_signals(signals, DEPTH);
+        int lane_row = lane_index() / 4;
         activations x = {};
+        x.place = (uint4 *)(g.staged + warp_index() * g.most_rows * (int)MACRO_ROW);
+        x.at = x.place + lane_row * (int)(MACRO_ROW / sizeof(uint4)) + lane_index() % 4;
+        x.has_row = lane_row < g.rows->n;
         int loaded = -1, n_rows = g.rows->n, size = S::record_floats(n_rows);
         int place = 0, filled = 0; /* what is multiplied next; where the next copy goes */
         uint32_t use = 0;
@@ -169,14 +200,9 @@ template <int TYPE> struct macro_work {
             if (dry && (filling > 1 || g.state->warm || warp_index() >= DRY_WARPS)) continue;
             const uint8_t *at = ring + (dry ? (int)FILLING : place) * PLACE;
             float *record = g.sums + (turn & 1) * g.sum_floats;
-            int strip = now.slot + now.gate * shape_of(g, turn).n, n = dry ? 1 : tiles_at(now);
+            int strip = now.slot + now.gate * shape_of(g, turn).n, n = tiles_at(now);
             record += (strip * g.plan->macros + now.macro) * size;
-            NOT_UNROLLED
-            for (int i = 0; i < n; i++) {
-                multiply(at, x, g.table, dry ? 0 : n_rows, record);
-                at += S::BYTES;
-                record += g.plan->macros * size;
-            }
+            multiply(at, x, g, dry ? 0 : n_rows, dry ? 0 : n, record);
             if (dry) continue;
             if (++place == DEPTH) place = 0, use++;
             go_on(now, g, mine);

@@ -11,6 +11,7 @@ enum {
     MOST_WARPS = 16,
     ROWS = 8,
     MACRO_BYTES = 4 * MACRO, /* of an activation row */
+    MACRO_ROW = MACRO_BYTES + 64, /* so that rows are apart in the banks (tile_macros.h) */
     ZEROS = 4 * MACRO        /* bytes that lanes without a row read */
 };
 
@@ -23,7 +24,8 @@ struct product_plan {
     int slots, group;
     int pass_units, passes;
     int slot_tiles, record_bytes;
-    int staged; /* rows lie in shared memory (tile_chunks.h), not in registers (tile_macros.h) */
+    int staged; /* all columns of a pass lie in shared memory (tile_chunks.h), not one macro for each
+                   warp (tile_macros.h) */
     int cost;   /* of a slot */
     int first_block, tile_blocks; /* its blocks: so many for each tile of rows of an expert */
 };
@@ -100,8 +102,9 @@ static int plan_block(narrow_arguments *t, const block_plan &b) {
     for (int i = 0; i < t->list.n; i++) {
         product_plan *plan = &t->plan[i];
         plan_passes(t->most_rows, b.bytes - used, plan);
-        if (plan->staged)
-            t->staged_bytes = larger(t->staged_bytes, t->most_rows * staged_bytes(*plan));
+        t->staged_bytes =
+            larger(t->staged_bytes,
+                   t->most_rows * (plan->staged ? staged_bytes(*plan) : b.warps * (int)MACRO_ROW));
     }
     used += t->staged_bytes;
     int left = b.bytes - used < MOST ? b.bytes - used : (int)MOST, totals = 0;
@@ -169,7 +172,7 @@ static bool has_passes(const narrow_arguments &t) {
 }
 
 /* Two blocks to a multiprocessor, or a large one, if all columns of the rows fit into each; the
- * large one for weights whose warps keep activations in registers. Else one with few rings: the
+ * large one for weights with factors of macros (tile_macros.h). Else one with few rings: the
  * more columns a pass has, the more warps have a unit. The last is for devices with little shared
  * memory. */
 static block_plan choose_blocks(narrow_arguments *t, device *d, int *bytes) {

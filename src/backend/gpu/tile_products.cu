@@ -76,6 +76,7 @@ KERNEL LAUNCH_BOUNDS(MOST_WARPS *WARP, 1) narrow_kernel(ARGUMENTS narrow_argumen
     g.sums = (float *)(table + (t.code_book != nullptr ? (int)IQ2_TABLE : 0));
     g.sum_floats = t.sum_bytes / (int)sizeof(float);
     g.totals = g.sums + 2 * g.sum_floats;
+    g.most_rows = t.most_rows;
     g.state = &state;
     if (t.late_next && t.counts_tiles) wait_for_router(&state);
     slot_range share = find_share(t);

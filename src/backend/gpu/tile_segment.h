@@ -23,6 +23,7 @@ struct segment {
     const uint8_t *zeros;
     float *sums, *totals; /* sums: of units, two buffers; totals: of passes before */
     int sum_floats;       /* of a buffer */
+    int most_rows;        /* for which there is shared memory */
     const uint8_t *table;
     bool once; /* the weights are not read again in this launch */
     block_state *state;

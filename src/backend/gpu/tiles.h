@@ -101,7 +101,8 @@ DEVICE void fill_iq2_table(uint32_t *table, const uint32_t *code_book) {
 }
 
 /* Per format: what a lane loads of half a macro (`load`: half number `half` of `codes`, half `part`
- * of its macro; where macros have factors both bases are the macro's), the words of a block of 32 (two steps of four words), and
+ * of its macro; where macros have factors both bases are the macro's; `next_block`: the second of
+ * its blocks becomes the first), the words of a block of 32 (two steps of four words), and
  * what comes after a block (BLOCK_FACTOR: Q8_0) or a macro (factors of rows g and g + 8). */
 template <int TYPE> struct tile_format;
 
@@ -182,27 +183,19 @@ template <> struct tile_format<DS4_TYPE_IQ2_XXS> {
             d.scales[i] = (load_word<M>(s + 8 * i) >> (4 * part) & 0x0f0f0f0fu) * 2 + 0x01010101u;
         d.factors = load_word<M>(s + 16);
     }
+    DEVICE void next_block(half_data &d) {
+        d.codes = uint4{d.codes.y, d.codes.z, d.codes.w, 0};
+        d.scales[0] >>= 8;
+        d.scales[1] >>= 8;
+    }
     DEVICE uint32_t signed_pair(uint32_t pair, uint32_t signs, uint32_t scale) {
         return half2_multiply(pair ^ (signs & 0x80008000u), scale);
     }
-    struct block_data { /* code book rows of rows g and g + 8 */
-        uint4 rows[2];
-    };
-    DEVICE void look_up(const half_data &d, int b, const uint8_t *table, block_data &found) {
-        uint32_t w = word_of(d.codes, b);
-        found.rows[0] = *(const uint4 *)(table + (w & IQ2_AT));
-        found.rows[1] = *(const uint4 *)(table + (w >> 16 & IQ2_AT));
-    }
     DEVICE void block(const half_data &d, int b, const uint8_t *table, uint32_t (*a)[4]) {
-        block_data found;
-        look_up(d, b, table, found);
-        block(d, b, found, a);
-    }
-    DEVICE void block(const half_data &d, int b, const block_data &found, uint32_t (*a)[4]) {
         uint32_t w = word_of(d.codes, b);
         UNROLL
         for (int upper = 0; upper < 2; upper++) {
-            const uint4 &row = found.rows[upper];
+            uint4 row = *(const uint4 *)(table + ((upper ? w >> 16 : w) & IQ2_AT));
             uint32_t two = byte_mix(d.scales[upper], 0, 0x4040u + 0x0101u * (uint32_t)b);
             a[0][upper] = signed_pair(row.x, w << iq2_sign_shift(0, upper), two);
             a[0][upper + 2] = signed_pair(row.y, w << iq2_sign_shift(1, upper), two);
@@ -236,6 +229,11 @@ template <> struct tile_format<DS4_TYPE_Q2_K> {
         d.least = load_word<M>((const uint32_t *)(scales + 128) + lane_index());
         d.factors = load_word<M>((const uint2 *)(scales + 256) + lane_index() / 4);
     }
+    DEVICE void next_block(half_data &d) {
+        d.codes = uint4{d.codes.y, d.codes.z, d.codes.w, 0};
+        d.scales.x >>= 8;
+        d.scales.y >>= 8;
+    }
     DEVICE uint32_t scale_pair(uint32_t scales, int b) {
         uint32_t selector = 0x4040u + 0x0101u * (uint32_t)b;
         return half2_subtract(byte_mix(scales, in_register<0x64646464>(), selector), 0x64006400u);
@@ -244,12 +242,7 @@ template <> struct tile_format<DS4_TYPE_Q2_K> {
     DEVICE uint32_t scaled(uint32_t codes, uint32_t scale) {
         return half2_multiply(codes & 0x03000300u, scale);
     }
-    struct block_data {}; /* nothing to look up */
-    DEVICE void look_up(const half_data &, int, const uint8_t *, block_data &) {}
     DEVICE void block(const half_data &d, int b, const uint8_t *, uint32_t (*a)[4]) {
-        block(d, b, block_data{}, a);
-    }
-    DEVICE void block(const half_data &d, int b, const block_data &, uint32_t (*a)[4]) {
         uint32_t w = word_of(d.codes, b);
         uint32_t two = scale_pair(d.scales.x, b), upper = scale_pair(d.scales.y, b);
         a[0][0] = scaled(w << 8, two);
