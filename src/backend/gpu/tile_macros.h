@@ -188,7 +188,7 @@ template <int TYPE> struct macro_work {
                 add_units<TYPE>(g, shape_of(g, turn), g.sums + (turn & 1) * g.sum_floats);
                 if (++turn == g.turns) break;
             }
-            if (turn == g.turns) break;
+            if (!dry && turn == g.turns) break;
             if (!dry) {
                 await_previous(g);
                 if (now.macro != loaded) load_rows(x, g, now.macro);

@@ -78,6 +78,8 @@ KERNEL LAUNCH_BOUNDS(MOST_WARPS *WARP, 1) narrow_kernel(ARGUMENTS narrow_argumen
     g.totals = g.sums + 2 * g.sum_floats;
     g.most_rows = t.most_rows;
     g.state = &state;
+    if (thread_index() == 0) rows.n = 0;
+    block_barrier();
     if (t.late_next && t.counts_tiles) wait_for_router(&state);
     slot_range share = find_share(t);
     const product &p = t.list.items[share.product];
@@ -85,20 +87,23 @@ KERNEL LAUNCH_BOUNDS(MOST_WARPS *WARP, 1) narrow_kernel(ARGUMENTS narrow_argumen
     g.plan = &t.plan[share.product];
     int slots = g.plan->slots, row_tiles = p.by_expert ? 1 : (t.n_rows + ROWS - 1) / ROWS;
     g.once = row_tiles == 1;
+    /* Before the router has named experts there is nothing to copy, but a dry step to be done. */
+    bool early = t.late_next && !state.waited;
     NOT_UNROLLED
-    while (share.first < share.last) {
+    while (early || share.first < share.last) {
         int tile = p.by_expert ? share.first / slots : 0;
         int upto = (tile + 1) * slots < share.last ? (tile + 1) * slots : share.last;
         g.first = share.first - tile * slots;
-        g.n = upto - share.first;
+        g.n = early ? 0 : upto - share.first;
         NOT_UNROLLED
         for (int k = 0; k < row_tiles; k++) {
-            if (t.late_next && !state.waited) wait_for_router(&state);
-            find_rows(t.tiles, t.n_rows, p, p.by_expert ? tile : k, ROWS, rows);
+            if (t.late_next && !early && !state.waited) wait_for_router(&state);
+            if (!early) find_rows(t.tiles, t.n_rows, p, p.by_expert ? tile : k, ROWS, rows);
             block_barrier(); /* the rows are known to all */
             run_segment<FORMATS>(g);
         }
-        share.first = upto;
+        if (!early) share.first = upto;
+        early = false;
     }
     if (!state.waited) previous_launch();
 }
