@@ -19,7 +19,7 @@ struct matrix {
     int n_padded;                  /* n_in rounded up to 32: zeros follow */
     const uint8_t *codes, *scales; /* rows of expert e begin at row e * n_out */
     uint32_t code_stride, scale_stride;
-    int tiled; /* for the matrix units (tiles.h): strides are those of a tile of 16 rows */
+    int tiled;      /* for the matrix units (tiles.h): strides are those of a tile of 16 rows */
     int side_tiles; /* tiles of an expert that lie side by side */
 };
 

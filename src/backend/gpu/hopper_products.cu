@@ -159,7 +159,7 @@ template <int TYPE> struct hopper {
     const uint8_t *table;
     uint32_t step, box; /* as bring_all counts them */
     int n_halves;
-    uint32_t macro_step, next_step; /* to the tile's next macro */
+    uint32_t macro_step, next_step;          /* to the tile's next macro */
     const uint8_t *codes, *scales;           /* of the warp's tile */
     const uint8_t *next_codes, *next_scales; /* in the next piece of work */
 

@@ -107,12 +107,10 @@ DEVICE void tile_iq2(const tile_place &to, const uint8_t *block) {
             uint8_t *at = to.codes + b / 4 * 512 + (4 * to.g + t) * 16 + b % 4 * 4;
             uint32_t row = codes[8 * b + t], signs = codes[8 * b + 4 + t];
             uint32_t word = row << (to.upper ? 23 : 7);
-            for (int e = 0; e < 8; e++)
-                word |= (signs >> e & 1) << iq2_sign_bit(e, to.upper);
+            for (int e = 0; e < 8; e++) word |= (signs >> e & 1) << iq2_sign_bit(e, to.upper);
             atomic_add((uint32_t *)at, word); /* rows g and g + 8 share a word of zeros */
         }
-    for (int b = 0; b < 4; b++)
-        to.scales[to.upper * 32 + to.g * 4 + b] = scale_byte(scales + 2, b);
+    for (int b = 0; b < 4; b++) to.scales[to.upper * 32 + to.g * 4 + b] = scale_byte(scales + 2, b);
     move(to.scales + 64 + to.g * 4 + to.upper * 2, scales, 2);
 }
 
@@ -162,10 +160,10 @@ KERNEL tile_kernel(repack_arguments a) {
         int left = m.n_in - (int)macro * MACRO;
         if (left > MACRO) left = MACRO;
         const uint8_t *from = a.source + row * a.row_bytes;
-        macro_place place = place_of(m, (int)(at / (size_t)m.n_out), (int)(local / TILE),
-                                     (int)macro);
-        tile_place to = {(uint8_t *)place.codes, (uint8_t *)place.scales,
-                         (int)(local % 8), (int)(local % TILE / 8)};
+        macro_place place =
+            place_of(m, (int)(at / (size_t)m.n_out), (int)(local / TILE), (int)macro);
+        tile_place to = {(uint8_t *)place.codes, (uint8_t *)place.scales, (int)(local % 8),
+                         (int)(local % TILE / 8)};
         if (m.type == DS4_TYPE_Q8_0)
             tile_q8(to, from + macro * 8 * 34, left / 32);
         else if (m.type == DS4_TYPE_F16)

@@ -79,8 +79,7 @@ template <int TYPE> struct chunk_work {
             uint64_t *signal = s.signals + s.slot;
             fetch_begin(signal, S::BYTES);
             fetch_run(to, s.from.codes, S::CODES, signal, g.once);
-            if (S::SCALES > 0)
-                fetch_run(to + S::CODES, s.from.scales, S::SCALES, signal, g.once);
+            if (S::SCALES > 0) fetch_run(to + S::CODES, s.from.scales, S::SCALES, signal, g.once);
             s.from.codes += S::CODES;
             s.from.scales += S::SCALES;
             s.slot = s.slot + 1 < DEPTH ? s.slot + 1 : 0;
@@ -195,8 +194,8 @@ template <int TYPE> struct chunk_work {
         lane_row r = find_row(g, dry ? 0 : g.rows->n);
         for (int left = dry ? warp_index() < 4 : c.left; left > 0; left--, go_on(c)) {
             int n_rows = dry ? 0 : g.rows->n, n = dry ? 1 : steps(c, g);
-            float sum[4], *record =
-                              sums + (c.strip * c.shape.units + c.unit) * S::record_floats(n_rows);
+            float sum[4],
+                *record = sums + (c.strip * c.shape.units + c.unit) * S::record_floats(n_rows);
             const uint8_t *row = r.at + c.unit * g.plan->unit_macros * r.macro_bytes;
             clear_4(sum);
             for (int step = 0; step < n; step++) {

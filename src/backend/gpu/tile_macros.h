@@ -159,9 +159,9 @@ template <int TYPE> struct macro_work {
         }
     }
 
-    /* While the ring is filled for the first time, in a launch's first segment one tile is done dry,
-     * with what happens to lie in a place that nothing is copied to yet: so its code comes while the
-     * first weights are on their way. */
+    /* While the ring is filled for the first time, in a launch's first segment one tile is done
+     * dry, with what happens to lie in a place that nothing is copied to yet: so its code comes
+     * while the first weights are on their way. */
     DEVICE void run(const segment &from) {
         enum { FILLING = DEPTH - 1, DRY_WARPS = 4, PLACE = S::TILES * S::BYTES };
         segment g = from;

@@ -10,13 +10,13 @@ namespace GPU_NAMESPACE {
 enum {
     MOST_WARPS = 16,
     ROWS = 8,
-    MACRO_BYTES = 4 * MACRO, /* of an activation row */
+    MACRO_BYTES = 4 * MACRO,      /* of an activation row */
     MACRO_ROW = MACRO_BYTES + 64, /* so that rows are apart in the banks (tile_macros.h) */
-    ZEROS = 4 * MACRO        /* bytes that lanes without a row read */
+    ZEROS = 4 * MACRO             /* bytes that lanes without a row read */
 };
 
-/* How a product is cut. A `slot` is one tile, with that of its gate. A block does `group` slots in a
- * turn; where its rows do not fit into shared memory, a turn has some of the columns (a pass) and
+/* How a product is cut. A `slot` is one tile, with that of its gate. A block does `group` slots in
+ * a turn; where its rows do not fit into shared memory, a turn has some of the columns (a pass) and
  * there are more turns. */
 struct product_plan {
     int macros, units; /* of a tile */
@@ -24,8 +24,8 @@ struct product_plan {
     int slots, group;
     int pass_units, passes;
     int slot_tiles, record_bytes;
-    int staged; /* all columns of a pass lie in shared memory (tile_chunks.h), not one macro for each
-                   warp (tile_macros.h) */
+    int staged; /* all columns of a pass lie in shared memory (tile_chunks.h), not one macro for
+                   each warp (tile_macros.h) */
     int cost;   /* of a slot */
     int first_block, tile_blocks; /* its blocks: so many for each tile of rows of an expert */
 };
@@ -33,9 +33,9 @@ struct product_plan {
 struct narrow_arguments {
     product_list list;
     product_plan plan[MAX_PRODUCTS];
-    int n_rows, most_rows;            /* most_rows: of a tile, for which there is shared memory */
-    int max_tiles, counts_tiles;      /* counts_tiles: the router says how many there are */
-    int late_next;                    /* see product: rows_known */
+    int n_rows, most_rows;       /* most_rows: of a tile, for which there is shared memory */
+    int max_tiles, counts_tiles; /* counts_tiles: the router says how many there are */
+    int late_next;               /* see product: rows_known */
     int ring_bytes, staged_bytes, sum_bytes;
     expert_tiles tiles;
     const uint32_t *code_book; /* NULL: no matrix of this launch needs it */
@@ -160,8 +160,7 @@ static int assign_blocks(narrow_arguments *t, int blocks) {
         total += (double)t->plan[i].slots * t->plan[i].cost *
                  (t->list.items[i].by_expert ? t->max_tiles : 1);
     int most = (int)(total / blocks) + 1, n = share_blocks(t, most), pieces = 0;
-    for (int i = 0; i < t->list.n; i++)
-        pieces += t->list.items[i].by_expert ? t->max_tiles : 1;
+    for (int i = 0; i < t->list.n; i++) pieces += t->list.items[i].by_expert ? t->max_tiles : 1;
     while (n > blocks && n > pieces) n = share_blocks(t, most += most / 64 + 1);
     return n;
 }

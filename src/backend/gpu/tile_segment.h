@@ -68,8 +68,8 @@ DEVICE int strips_of(const segment &g, const turn_shape &s) {
 /* Where the weights of a strip begin, from a macro on. */
 DEVICE macro_place strip_place(const segment &g, const turn_shape &s, int strip, int macro) {
     bool gate = strip >= s.n;
-    return place_of(gate ? g.p->gate : g.p->m, g.rows->expert,
-                    s.first + strip - (gate ? s.n : 0), macro);
+    return place_of(gate ? g.p->gate : g.p->m, g.rows->expert, s.first + strip - (gate ? s.n : 0),
+                    macro);
 }
 
 /* Units in order, passes in order; after the last pass what comes of the sums: with a gate, weight
@@ -78,7 +78,8 @@ template <int TYPE>
 DEVICE void add_units(const segment &g, const turn_shape &s, const float *sums) {
     const product &p = *g.p;
     bool pair = has_gate(g), last = s.pass + 1 == g.plan->passes;
-    int size = step_format<TYPE>::record_floats(g.rows->n), n = g.rows->n, n_values = s.n * n * TILE;
+    int size = step_format<TYPE>::record_floats(g.rows->n), n = g.rows->n,
+        n_values = s.n * n * TILE;
     for (int i = thread_index(); i - lane_index() < n_values; i += block_threads()) {
         bool valid = i < n_values;
         int column = valid ? i / TILE : 0, t = n == 1 ? column : column / n;
@@ -92,8 +93,10 @@ DEVICE void add_units(const segment &g, const turn_shape &s, const float *sums) 
             float sum = s.pass > 0 ? *total : 0.0f;
             sum = add_records<TYPE>(sum, record, size, s.units, n, value);
             if (!last && valid) *total = sum;
-            if (k == 0) y[0] = sum;
-            else y[1] = sum;
+            if (k == 0)
+                y[0] = sum;
+            else
+                y[1] = sum;
         }
         if (!last) continue;
         int row = value / TILE;

@@ -21,7 +21,9 @@ template <int TYPE> struct step_format {
         SCALES = F::SCALE_BYTES / STEPS,
         BYTES = CODES + SCALES, /* of a tile */
         FIT = RING_BYTES / (TILES * BYTES),
-        DEPTH = FIT < 2 ? 2 : FIT < MOST_DEPTH ? FIT : (int)MOST_DEPTH
+        DEPTH = FIT < 2            ? 2
+                : FIT < MOST_DEPTH ? FIT
+                                   : (int)MOST_DEPTH
     };
     ANYWHERE int record_floats(int n_rows) {
         return F::MACRO_FACTOR ? (F::MINIMA ? 2 : 1) * (n_rows + 1) * TILE : n_rows * TILE;

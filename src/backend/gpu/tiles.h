@@ -6,9 +6,9 @@
  * e = 8 t + 4 s + 2 h + l of 32 stands at column 2 t + 8 h + l of matrix-unit step s. Activations
  * are stored in that order (activations.h): a sum of products does not mind the order.
  *
- * Codes and scales of a tile are two arrays, except where macros have factors (IQ2_XXS, Q2_K): there
- * a macro of all tiles of a matrix lies side by side, codes and scales together, so that one copy
- * brings it of several tiles.
+ * Codes and scales of a tile are two arrays, except where macros have factors (IQ2_XXS, Q2_K):
+ * there a macro of all tiles of a matrix lies side by side, codes and scales together, so that one
+ * copy brings it of several tiles.
  *
  * Per tile and 256 columns (`macro`), in two halves of 128:
  *   Q8_0     codes + 128, 8 x 512: lane: 8 of row g, 8 of row g + 8; scales 2 x 128: word of lane
@@ -20,7 +20,8 @@
  *            such scales: of block b low, of block 4 + b high
  *   Q2_K     codes 2 x 512: word b: 2 bits per weight, even elements low, odd ones 16 bits up, row
  *            g in the low byte; scales 320: [g][t / 2][2]: 4-bit scales of rows g, g + 8, bytes as
- *            above; [g][t]: four 4-bit minima of each; [g][2]: f16 d and dmin of row g, of row g + 8
+ *            above; [g][t]: four 4-bit minima of each; [g][2]: f16 d and dmin of row g, of row g +
+ * 8
  *
  * What is multiplied are whole numbers, exact as halves; `factor` per block or macro comes after:
  *   Q8_0 codes; IQ2_XXS (2 s + 1) x {8, 25, 43}, by 2^-15; Q2_K scale x code, by 2^-16, and minus
