@@ -328,6 +328,12 @@ typedef struct ds4_batch_item {
     float *attn_outputs, *ffn_outputs;
 } ds4_batch_item;
 
+/* Memory for logits, [n_rows][n_vocab], which an engine on a GPU fills without a copy in between
+ * (any other memory will do as well); NULL when there is none. Freed before the engine is
+ * destroyed. On the engine's thread. */
+float *ds4_engine_allocate_logits(ds4_engine *engine, size_t n_rows);
+void ds4_engine_free_logits(ds4_engine *engine, float *logits); /* NULL: nothing */
+
 /* Evaluates all items in one pass over the weights. The sum of n_tokens must not exceed
  * max_batch_tokens. The result of an item depends on its session's tokens and dials alone: not on
  * the other items, on how its tokens were cut into calls, or on the number of threads, bit for bit.

@@ -28,6 +28,9 @@ typedef struct ds4_backend_type {
                       uint32_t n_wanted, ds4_error *error);
     /* See ds4_engine_observe; NULL when the backend cannot. */
     void (*observe)(ds4_backend *backend, ds4_product_observer observe, void *context);
+    /* Host memory that `run` writes without a copy in between; both NULL when any is as good. */
+    void *(*allocate_host)(ds4_backend *backend, size_t n_bytes);
+    void (*release_host)(ds4_backend *backend, void *memory);
 } ds4_backend_type;
 
 struct ds4_backend { /* the first member of every backend */

@@ -68,14 +68,17 @@ ds4_status bench_run_create(const bench_settings *settings, const ds4_model *mod
     run->prompt = prompt;
     run->n_vocab = ds4_model_get_info(model)->n_vocab;
     run->eos = tokenizer != NULL ? ds4_tokenizer_special_ids(tokenizer)->eos : -1;
-    run->logits = malloc((size_t)run->n_vocab * sizeof *run->logits);
     run->prefill_tps = calloc(repeat, sizeof(double));
     run->gen_tps = calloc(repeat, sizeof(double));
     run->step_ms = calloc(n_steps, sizeof(double));
-    ds4_status status = run->logits == NULL || run->prefill_tps == NULL || run->gen_tps == NULL ||
-                                run->step_ms == NULL
+    ds4_status status = run->prefill_tps == NULL || run->gen_tps == NULL || run->step_ms == NULL
                             ? ds4_fail_memory(error, n_steps * sizeof(double), "the measurements")
                             : ds4_engine_create(model, &options, &run->engine, error);
+    if (status == DS4_OK) {
+        run->logits = ds4_engine_allocate_logits(run->engine, 1);
+        if (run->logits == NULL)
+            status = ds4_fail_memory(error, (size_t)run->n_vocab * sizeof(float), "logits");
+    }
     if (status == DS4_OK) {
         run->max_batch = ds4_engine_get_options(run->engine)->max_batch_tokens;
         status =
@@ -94,13 +97,13 @@ ds4_status bench_run_create(const bench_settings *settings, const ds4_model *mod
 void bench_run_destroy(bench_run *run) {
     if (run == NULL) return;
     ds4_session_destroy(run->session);
+    if (run->engine != NULL) ds4_engine_free_logits(run->engine, run->logits);
     ds4_engine_destroy(run->engine);
     ds4_direction_close(run->direction);
     free(run->snapshot);
     free(run->step_ms);
     free(run->gen_tps);
     free(run->prefill_tps);
-    free(run->logits);
     free(run);
 }
 

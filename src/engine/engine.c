@@ -158,6 +158,21 @@ void ds4_engine_destroy(ds4_engine *engine) {
     free(engine);
 }
 
+float *ds4_engine_allocate_logits(ds4_engine *engine, size_t n_rows) {
+    ds4_backend *backend = engine->backend;
+    size_t n_bytes = n_rows * engine->model->hparams.n_vocab * sizeof(float);
+    return backend->type->allocate_host != NULL ? backend->type->allocate_host(backend, n_bytes)
+                                                : malloc(n_bytes);
+}
+
+void ds4_engine_free_logits(ds4_engine *engine, float *logits) {
+    if (logits == NULL) return;
+    if (engine->backend->type->release_host != NULL)
+        engine->backend->type->release_host(engine->backend, logits);
+    else
+        free(logits);
+}
+
 const ds4_engine_options *ds4_engine_get_options(const ds4_engine *engine) {
     return &engine->options;
 }

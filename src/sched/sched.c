@@ -86,7 +86,7 @@ static void *run(void *context) {
 /* ---- life ---- */
 
 static ds4_status allocate(ds4_sched *sched, ds4_error *error) {
-    size_t vocabulary = ds4_model_get_info(sched->model)->n_vocab, n = sched->n_slots;
+    size_t n = sched->n_slots;
     sched->lanes = calloc(n, sizeof *sched->lanes);
     sched->wishes = calloc(n, sizeof *sched->wishes);
     sched->items = calloc(n, sizeof *sched->items);
@@ -95,10 +95,15 @@ static ds4_status allocate(ds4_sched *sched, ds4_error *error) {
     if (sched->lanes == NULL || sched->wishes == NULL || sched->items == NULL ||
         sched->item_lanes == NULL || sched->sessions == NULL)
         return ds4_fail_memory(error, n * sizeof *sched->items, "the scheduler");
-    for (size_t i = 0; i < n; i++) {
-        sched->lanes[i].logits = malloc(vocabulary * sizeof(float));
+    return DS4_OK;
+}
+
+static ds4_status allocate_logits(ds4_sched *sched, ds4_error *error) {
+    for (size_t i = 0; i < sched->n_slots; i++) {
+        sched->lanes[i].logits = ds4_engine_allocate_logits(sched->engine, 1);
         if (sched->lanes[i].logits == NULL)
-            return ds4_fail_memory(error, vocabulary * sizeof(float), "a row of logits");
+            return ds4_fail_memory(error, ds4_model_get_info(sched->model)->n_vocab * sizeof(float),
+                                   "a row of logits");
     }
     return DS4_OK;
 }
@@ -147,6 +152,7 @@ ds4_status ds4_sched_create(const ds4_model *model, const ds4_sched_options *opt
     if (status != DS4_OK) goto done;
     sched->row_budget = engine.row_budget;
     status = ds4_engine_create(model, &engine, &sched->engine, error);
+    if (status == DS4_OK) status = allocate_logits(sched, error);
     if (status != DS4_OK) goto done;
     sched->n_context = ds4_engine_get_options(sched->engine)->max_context;
     status = ds4_ban_set_create(model, &sched->bans, error);
@@ -192,7 +198,7 @@ void ds4_sched_destroy(ds4_sched *sched) {
     if (sched->thread_runs) ds4_persist_close(sched);
     ds4_kv_store_close(sched->store);
     for (size_t i = 0; sched->lanes != NULL && i < sched->n_slots; i++)
-        free(sched->lanes[i].logits);
+        ds4_engine_free_logits(sched->engine, sched->lanes[i].logits);
     ds4_kv_pool_destroy(sched->pool);
     ds4_ban_set_destroy(sched->bans);
     ds4_vocabulary_destroy(sched->vocabulary);

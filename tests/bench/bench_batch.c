@@ -64,7 +64,7 @@ int main(int argc, char **argv) {
     ds4_session **sessions = calloc(n + 1, sizeof(ds4_session *));
     ds4_batch_item *items = calloc(n, sizeof *items);
     int32_t *next = calloc(n, sizeof *next);
-    float *logits = malloc((n + 1) * vocab * sizeof *logits), *alone = logits + n * vocab;
+    float *logits = ds4_engine_allocate_logits(engine, n + 1), *alone = logits + n * vocab;
     if (sessions == NULL || items == NULL || next == NULL || logits == NULL) return 1;
     for (uint32_t s = 0; s <= n; s++)
         must(ds4_session_create(engine, options.max_context, &sessions[s], error));
@@ -97,9 +97,9 @@ int main(int argc, char **argv) {
         "%u steps\n",
         n, context, (double)n * (steps - 1) / spent, spent / (steps - 1) * 1e3, same, steps);
     for (uint32_t s = 0; s <= n; s++) ds4_session_destroy(sessions[s]);
+    ds4_engine_free_logits(engine, logits);
     ds4_engine_destroy(engine);
     ds4_model_close(model);
-    free(logits);
     free(next);
     free(items);
     free(sessions);

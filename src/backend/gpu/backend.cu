@@ -143,6 +143,14 @@ static ds4_status copy_rows(void *context, ds4_copy_way way, void *to, size_t to
     return way == DS4_COPY_WITHIN ? DS4_OK : device_finish(d, error);
 }
 
+static void *allocate_host(ds4_backend *base, size_t n_bytes) {
+    return device_allocate_host(((gpu_backend *)base)->d, n_bytes);
+}
+
+static void release_host(ds4_backend *base, void *memory) {
+    device_release_host(((gpu_backend *)base)->d, memory);
+}
+
 /* ---- creation ---- */
 
 static void free_mirror(device *d, step_mirror *m) {
@@ -423,14 +431,18 @@ static ds4_status run(ds4_backend *base, const ds4_step *step, const ds4_logit_r
     for (int first = 0; first < shape.n_wanted || first == 0; first += most) {
         int n = shape.n_wanted - first < most ? shape.n_wanted - first : most;
         if (shape.n_wanted > most) forward_logits(&g->f, shape, first, n);
-        if (n > 0)
-            device_copy_out(g->d, g->mirror.logits, g->f.b.logits,
-                            (size_t)n * vocab * sizeof(float));
+        for (int i = 0; i < n; i++) {
+            float *to = wanted[first + i].logits, *by_way_of = g->mirror.logits + (size_t)i * vocab;
+            device_copy_out(g->d, device_is_pinned(g->d, to) ? to : by_way_of,
+                            g->f.b.logits + (size_t)i * vocab, vocab * sizeof(float));
+        }
         status = device_finish(g->d, error);
         if (status != DS4_OK) return status;
-        for (int i = 0; i < n; i++)
-            memcpy(wanted[first + i].logits, g->mirror.logits + (size_t)i * vocab,
-                   vocab * sizeof(float));
+        for (int i = 0; i < n; i++) {
+            float *to = wanted[first + i].logits;
+            if (!device_is_pinned(g->d, to))
+                memcpy(to, g->mirror.logits + (size_t)i * vocab, vocab * sizeof(float));
+        }
     }
     return DS4_OK;
 }
@@ -438,8 +450,14 @@ static ds4_status run(ds4_backend *base, const ds4_step *step, const ds4_logit_r
 } // namespace GPU_NAMESPACE
 
 extern "C" const ds4_backend_type BACKEND_TYPE = {
-    BACKEND_NAME,           GPU_NAMESPACE::device_check,
-    GPU_NAMESPACE::resolve, GPU_NAMESPACE::plan_memory,
-    GPU_NAMESPACE::create,  GPU_NAMESPACE::destroy,
-    GPU_NAMESPACE::run,     nullptr,
+    BACKEND_NAME,
+    GPU_NAMESPACE::device_check,
+    GPU_NAMESPACE::resolve,
+    GPU_NAMESPACE::plan_memory,
+    GPU_NAMESPACE::create,
+    GPU_NAMESPACE::destroy,
+    GPU_NAMESPACE::run,
+    nullptr,
+    GPU_NAMESPACE::allocate_host,
+    GPU_NAMESPACE::release_host,
 };

@@ -26,6 +26,7 @@ void *device_allocate(device *d, size_t n_bytes); /* NULL when there is none lef
 void device_release(device *d, void *p);
 void *device_allocate_host(device *d, size_t n_bytes); /* pinned: copies to and from it are fast */
 void device_release_host(device *d, void *p);
+bool device_is_pinned(device *d, const void *p); /* of device_allocate_host */
 
 /* Queued copies; the host memory must stay until the queue is done. */
 void device_copy_in(device *d, void *to, const void *host, size_t n_bytes);

@@ -122,6 +122,14 @@ void device_release_host(device *d, void *p) {
     if (p != nullptr) cudaFreeHost(p);
 }
 
+bool device_is_pinned(device *d, const void *p) {
+    (void)d;
+    cudaPointerAttributes about;
+    if (cudaPointerGetAttributes(&about, p) == cudaSuccess) return about.type == cudaMemoryTypeHost;
+    cudaGetLastError();
+    return false;
+}
+
 void device_copy_in(device *d, void *to, const void *host, size_t n_bytes) {
     device_note(d, cudaMemcpyAsync(to, host, n_bytes, cudaMemcpyHostToDevice, d->stream), "a copy");
 }

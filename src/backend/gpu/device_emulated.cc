@@ -78,6 +78,11 @@ void device_release_host(device *d, void *p) {
     free(p);
 }
 
+bool device_is_pinned(device *d, const void *p) {
+    (void)d;
+    return (uintptr_t)p % 32 == 0; /* some: both ways are tried */
+}
+
 void device_copy_in(device *d, void *to, const void *host, size_t n_bytes) {
     (void)d;
     memcpy(to, host, n_bytes);
