@@ -125,11 +125,6 @@ template <uint32_t V> DEVICE uint32_t in_register() {
     return r; /* blocks have one plane of threads */
 }
 /* Two halves in a word. */
-DEVICE uint32_t half2_fma(uint32_t a, uint32_t b, uint32_t c) { /* a b + c, rounded once */
-    uint32_t r;
-    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
-    return r;
-}
 DEVICE uint32_t half2_multiply(uint32_t a, uint32_t b) {
     uint32_t r;
     asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));

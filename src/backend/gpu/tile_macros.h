@@ -12,7 +12,7 @@ namespace GPU_NAMESPACE {
 template <int TYPE> struct macro_work {
     typedef tile_format<TYPE> F;
     typedef step_format<TYPE> S;
-    enum { DEPTH = S::DEPTH, BLOCKS = MACRO / 32, DRY = -1 };
+    enum { DEPTH = S::DEPTH, BLOCKS = MACRO / 32 };
 
     /* A macro of up to 8 rows in shared memory, so that what lane 4 g + t hands to multiply_tile of
      * row g is one load for each of the two steps of a block: [row][step of 32 columns / 2][t]. */
