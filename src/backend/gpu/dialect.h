@@ -151,6 +151,13 @@ DEVICE void multiply_tile(float *d, const uint32_t *a, uint32_t b0, uint32_t b1)
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+/* The same for d = a b: no registers have to be cleared before. */
+DEVICE void multiply_first_tile(float *d, const uint32_t *a, uint32_t b0, uint32_t b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%10,%10,%10,%10};"
+        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(0.0f));
+}
 /* Four 8 x 8 matrices of halves from shared memory: lane 8 m + r gives the place of row r of matrix
  * m (16 bytes); lane 4 g + t gets row g, columns 2 t and 2 t + 1, of each. `turned`: row and column
  * exchanged. */
@@ -205,8 +212,12 @@ DEVICE void barrier_wait(uint32_t barrier, uint32_t parity) {
  * when all runs between fetch_begin and fetch_end have come: the warp's wait for the use of the
  * signal number `use`; MORE: so many uses of other signals may still be on their way. What is read
  * `once` leaves the second-level cache before anything else, above all before the kernels'
- * instructions. Bytes are multiples of 16. */
+ * instructions. Bytes are multiples of 16. fetch_lane(): whether this lane does anything in
+ * fetch_begin and fetch_run; the others need neither call them nor know what is copied. */
 #if __CUDA_ARCH__ >= 900
+DEVICE bool fetch_lane() {
+    return thread_index() % WARP == 0;
+}
 DEVICE void create_signals(uint64_t *signals, int n) {
     int lane = thread_index() % WARP;
     if (lane < n) {
@@ -240,7 +251,13 @@ template <int MORE> DEVICE void fetch_wait(uint64_t *signal, uint32_t use) {
     barrier_wait(shared_place(signal), use & 1u);
     warp_barrier();
 }
+DEVICE void fetch_wait(uint64_t *signal, uint32_t use, int) {
+    fetch_wait<0>(signal, use);
+}
 #else
+DEVICE bool fetch_lane() {
+    return true;
+}
 DEVICE void create_signals(uint64_t *, int) {}
 DEVICE void forget_signals(uint64_t *, int) {}
 DEVICE void fetch_begin(uint64_t *, int) {}
@@ -253,6 +270,15 @@ DEVICE void fetch_end() {
 }
 template <int MORE> DEVICE void fetch_wait(uint64_t *, uint32_t) {
     fetch_finished<MORE>();
+    warp_barrier();
+}
+DEVICE void fetch_wait(uint64_t *, uint32_t, int more) { /* more: known to the kernel only */
+    if (more >= 3)
+        fetch_finished<3>();
+    else if (more >= 1)
+        fetch_finished<1>();
+    else
+        fetch_finished<0>();
     warp_barrier();
 }
 #endif

@@ -161,6 +161,10 @@ static inline uint32_t byte_mix(uint32_t a, uint32_t b, uint32_t selector) {
     return result;
 }
 void multiply_tile(float *d, const uint32_t *a, uint32_t b0, uint32_t b1);
+static inline void multiply_first_tile(float *d, const uint32_t *a, uint32_t b0, uint32_t b1) {
+    d[0] = d[1] = d[2] = d[3] = 0.0f;
+    multiply_tile(d, a, b0, b1);
+}
 void load_tiles(uint32_t *r, const void *row);
 void load_tiles_turned(uint32_t *r, const void *row);
 /* Bytes come when the kernel waits for them, not earlier: what is used too soon shows. */
@@ -173,6 +177,9 @@ template <int N> static inline void fetch_finished() {
 /* dialect.h: here groups of fetch_16, which each lane waits for. */
 static inline void create_signals(uint64_t *, int) {}
 static inline void forget_signals(uint64_t *, int) {}
+static inline bool fetch_lane() {
+    return true;
+}
 static inline void fetch_begin(uint64_t *, int) {}
 static inline void fetch_run(void *shared, const void *from, int n_bytes, uint64_t *, bool) {
     for (int at = 16 * (thread_index() & 31); at < n_bytes; at += 16 * 32)
@@ -183,6 +190,10 @@ static inline void fetch_end() {
 }
 template <int MORE> static inline void fetch_wait(uint64_t *, uint32_t) {
     emulator_fetch_finished(MORE);
+    warp_barrier();
+}
+static inline void fetch_wait(uint64_t *, uint32_t, int more) {
+    emulator_fetch_finished(more);
     warp_barrier();
 }
 static inline void previous_launch() {}

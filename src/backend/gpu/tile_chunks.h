@@ -1,5 +1,7 @@
 /* Few rows by weights whose blocks have factors, or none (Q8_0, F16): a warp sums chunks of a
- * block's tiles, one after the other; the rows lie in shared memory. */
+ * block's tiles, one after the other; the rows lie in shared memory, or where there is no room for
+ * all of their columns, a window of them: then each warp has one chunk in a turn, and all go
+ * through their chunks side by side. */
 #ifndef DS4_BACKEND_GPU_TILE_CHUNKS_H
 #define DS4_BACKEND_GPU_TILE_CHUNKS_H
 
@@ -7,124 +9,183 @@
 
 namespace GPU_NAMESPACE {
 
-template <int TYPE> struct chunk_work {
+/* A block's share of one product. */
+struct chunk_job {
+    const product *p;
+    const product_plan *plan;
+    int first, end;       /* slots */
+    int n_rows;           /* of the launch, or of `rows` */
+    const row_tile *rows; /* which they are, when they are listed */
+    uint8_t *ring, *staged;
+    uint64_t *signals; /* [warps][MOST_DEPTH] */
+    int warp_ring;     /* bytes */
+    int warp_bits;     /* logarithm of the warps of a block */
+    int windows, window_bytes;
+    float *sums, *totals; /* sums: of units, one or two buffers; totals: of passes before */
+    int sum_floats;       /* from a buffer to the other */
+    block_state *state;
+};
+
+/* GROUPS: of eight rows that are multiplied at once. LISTED: the rows are those of a row tile, no
+ * more than a group. */
+template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
     typedef tile_format<TYPE> F;
     typedef step_format<TYPE> S;
+    typedef chunk_step<TYPE, GROUPS> C;
     typedef typename F::half_data half_data;
-    enum { DEPTH = S::DEPTH, DRY = -1 };
+    enum { AT_ONCE = 8 * GROUPS };
 
-    /* A warp's units, one after the other; left: of the turn, with the present one. */
-    struct cursor {
-        turn_shape shape;
-        int turn, left, strip, unit;
+    DEVICE int x_row(const chunk_job &g, int row) { return LISTED ? g.rows->x_row[row] : row; }
+    DEVICE int y_row(const chunk_job &g, int row) { return LISTED ? g.rows->y_row[row] : row; }
+
+    /* Slots [first, first + n), units [first_unit, first_unit + units) of each, rows [row, row +
+     * n_rows). Of these a warp's units, one after the other; left: with the next one. */
+    struct turn {
+        int row, n_rows, first, n, pass, first_unit, units;
+        int left, strip, unit;
     };
-    DEVICE void open_turn(cursor &c, const segment &g) {
-        c.shape = shape_of(g, c.turn);
-        int n = strips_of(g, c.shape) * c.shape.units, warp = warp_index(),
-            warps = block_threads() / WARP;
-        int first = n * warp / warps;
-        c.left = n * (warp + 1) / warps - first;
-        c.strip = first / c.shape.units;
-        c.unit = first % c.shape.units;
+    DEVICE bool is_over(const turn &c, const chunk_job &g) { return c.row >= g.n_rows; }
+    DEVICE void deal(turn &c, const chunk_job &g) {
+        const product_plan &plan = *g.plan;
+        c.n_rows = smaller(g.n_rows - c.row, AT_ONCE);
+        c.n = smaller(g.end - c.first, plan.group);
+        c.first_unit = c.pass * plan.pass_units;
+        c.units = smaller(plan.units - c.first_unit, plan.pass_units);
+        int n = c.n * plan.slot_tiles * c.units, warp = warp_index();
+        c.unit = n * warp >> g.warp_bits;
+        c.left = (n * (warp + 1) >> g.warp_bits) - c.unit;
+        c.strip = 0;
+        if (c.units == 1) {
+            c.strip = c.unit;
+            c.unit = 0;
+        }
+        NOT_UNROLLED
+        for (; c.unit >= c.units; c.unit -= c.units) c.strip++;
     }
-    DEVICE void go_on(cursor &c) {
+    DEVICE turn first_turn(const chunk_job &g) {
+        turn c = {};
+        c.first = g.first;
+        if (g.first == g.end) c.row = g.n_rows;
+        deal(c, g);
+        return c;
+    }
+    DEVICE void next_turn(turn &c, const chunk_job &g) {
+        if (++c.pass == g.plan->passes) {
+            c.pass = 0;
+            c.first += g.plan->group;
+            if (c.first >= g.end) {
+                c.first = g.first;
+                c.row += AT_ONCE;
+            }
+        }
+        deal(c, g);
+    }
+    DEVICE void next_unit(turn &c) {
         c.left--;
         c.unit++;
-        if (c.unit < c.shape.units) return;
+        if (c.unit < c.units) return;
         c.unit = 0;
         c.strip++;
     }
-    DEVICE int first_macro(const cursor &c, const segment &g) {
-        return (c.shape.first_unit + c.unit) * g.plan->unit_macros;
-    }
-    DEVICE int steps(const cursor &c, const segment &g) { /* of the present unit */
-        int most = g.plan->unit_macros, left = g.plan->macros - first_macro(c, g);
-        return (left < most ? left : most) * S::STEPS;
+    DEVICE int halves_of(const turn &c, const chunk_job &g, int unit) {
+        return smaller(2 * g.plan->macros - (c.first_unit + unit) * (int)HALVES, HALVES);
     }
 
-    /* What is copied next, and where it goes. */
+    /* What is copied next, and where it goes; only fetching lanes know. */
     struct stream {
-        cursor c;
-        macro_place from;
+        turn c; /* units that have not begun */
+        const uint8_t *codes, *scales;
         uint8_t *ring;
         uint64_t *signals;
-        int left, slot; /* left: steps of the unit */
+        int left, place, depth; /* left: copies of the unit */
+        bool once;              /* the weights are not read again in this launch */
     };
-    /* The present unit, or if the turn has no more the first of the next turn that has some for
-     * this warp. */
-    DEVICE void find_unit(stream &s, const segment &g) {
-        while (s.c.left == 0 && s.c.turn + 1 < g.turns) {
-            s.c.turn++;
-            open_turn(s.c, g);
-        }
-        s.left = 0;
-        if (s.c.left == 0) return;
-        s.left = steps(s.c, g);
-        s.from = strip_place(g, s.c.shape, s.c.strip, first_macro(s.c, g));
-    }
-    DEVICE void open(stream &s, const segment &g) {
-        s.ring = g.ring + warp_index() * (int)(DEPTH * S::BYTES);
-        s.signals = g.signals + warp_index() * (int)MOST_DEPTH;
-        create_signals(s.signals, DEPTH);
-        s.slot = 0;
-        s.c.turn = 0;
-        open_turn(s.c, g);
-        find_unit(s, g);
+    DEVICE void begin_unit(stream &s, const chunk_job &g) {
         NOT_UNROLLED
-        for (int i = 0; i < DEPTH - 1; i++) fetch_step(s, g);
+        while (s.c.left == 0 && !is_over(s.c, g)) next_turn(s.c, g);
+        if (s.c.left == 0) return;
+        bool gate = s.c.strip >= s.c.n;
+        const matrix &m = gate ? g.p->gate : g.p->m;
+        int tile = s.c.first + s.c.strip - (gate ? s.c.n : 0);
+        int macro = (s.c.first_unit + s.c.unit) * (int)CHUNK_MACROS;
+        if (LISTED) tile += g.rows->expert * ((m.n_out + TILE - 1) / TILE);
+        s.codes = m.codes + (size_t)tile * m.code_stride + macro * (int)F::CODE_BYTES;
+        s.scales = m.scales + (size_t)tile * m.scale_stride + macro * (int)F::SCALE_BYTES;
+        s.left = halves_of(s.c, g, s.c.unit) / (int)C::HALF_STEPS;
+        next_unit(s.c);
     }
-    DEVICE void fetch_step(stream &s, const segment &g) {
-        if (s.left > 0) {
-            uint8_t *to = s.ring + s.slot * (int)S::BYTES;
-            uint64_t *signal = s.signals + s.slot;
-            fetch_begin(signal, S::BYTES);
-            fetch_run(to, s.from.codes, S::CODES, signal, g.once);
-            if (S::SCALES > 0) fetch_run(to + S::CODES, s.from.scales, S::SCALES, signal, g.once);
-            s.from.codes += S::CODES;
-            s.from.scales += S::SCALES;
-            s.slot = s.slot + 1 < DEPTH ? s.slot + 1 : 0;
-            if (--s.left == 0) {
-                go_on(s.c);
-                find_unit(s, g);
+    DEVICE void fetch(stream &s, const chunk_job &g) {
+        if (fetch_lane()) {
+            if (s.left == 0) begin_unit(s, g);
+            if (s.left > 0) {
+                uint8_t *to = s.ring + s.place * (int)C::BYTES;
+                uint64_t *signal = s.signals + s.place;
+                fetch_begin(signal, C::BYTES);
+                fetch_run(to, s.codes, C::CODES, signal, s.once);
+                if (C::SCALES > 0) fetch_run(to + C::CODES, s.scales, C::SCALES, signal, s.once);
+                s.codes += C::CODES;
+                s.scales += C::SCALES;
+                s.place = s.place + 1 < s.depth ? s.place + 1 : 0;
+                s.left--;
             }
         }
         fetch_end();
     }
 
-    /* The columns of a pass, of each row of the tile, to shared memory. */
-    DEVICE void stage_rows(const segment &g, int pass) {
-        enum { AT_ONCE = 4 };
+    /* A window of the turn's columns, of each row, on their way to shared memory:
+     * [row][unit][halves of the window]. */
+    DEVICE void stage(const chunk_job &g, const turn &c, int window) {
         const product &p = *g.p;
-        int stride = staged_bytes(*g.plan), most = stride / MACRO_BYTES, threads = block_threads();
-        int first = pass * g.plan->pass_units * g.plan->unit_macros;
-        int macros = g.plan->macros - first < most ? g.plan->macros - first : most;
-        int pieces = macros * MACRO_BYTES / 16;
-        for (int r = 0; r < g.rows->n; r++) {
-            const uint8_t *row = split_row(p.x, g.rows->x_row[r]);
-            const uint4 *from = (const uint4 *)(row + 4 * p.x.first + first * MACRO_BYTES);
-            uint4 *to = (uint4 *)(g.staged + r * stride);
-            for (int k0 = thread_index(); k0 < pieces; k0 += AT_ONCE * threads) {
-                uint4 x[AT_ONCE];
-                UNROLL
-                for (int i = 0; i < AT_ONCE; i++)
-                    if (k0 + i * threads < pieces) x[i] = from[k0 + i * threads];
-                UNROLL
-                for (int i = 0; i < AT_ONCE; i++)
-                    if (k0 + i * threads < pieces) to[k0 + i * threads] = x[i];
+        int lane = lane_index(), warp = warp_index(), warps = 1 << g.warp_bits;
+        const uint8_t *from = split_row(p.x, 0) + 4 * (p.x.first + c.first_unit * (int)CHUNK);
+        if (c.n_rows == 1 && g.windows == 1) { /* the same, with fewer instructions */
+            int n = smaller(2 * g.plan->macros - c.first_unit * (int)HALVES, c.units * HALVES);
+            from += (size_t)x_row(g, c.row) * p.x.row_bytes + 16 * lane;
+            for (int i = warp; i < n; i += warps)
+                fetch_16(g.staged + i * (int)HALF_BYTES + 16 * lane, from + i * (int)HALF_BYTES);
+            return;
+        }
+        int stride = staged_bytes(*g.plan, g.windows), each = (int)HALVES / g.windows;
+        int at_once = g.plan->stage_rows, row0 = 0, unit0 = warp, units = c.units;
+        NOT_UNROLLED
+        for (; at_once > 1 && unit0 >= units; unit0 -= units) row0++;
+        uint8_t *to = g.staged + (window & 1) * g.window_bytes + 16 * lane;
+        from += window * each * (int)HALF_BYTES + 16 * lane;
+        if (row0 >= at_once) return;
+        for (int unit = unit0; unit < units; unit += at_once > 1 ? units : warps) {
+            int left = smaller(halves_of(c, g, unit) - window * each, each);
+            NOT_UNROLLED
+            for (int r = row0; r < c.n_rows; r += at_once) {
+                const uint8_t *row = from + (size_t)x_row(g, c.row + r) * p.x.row_bytes +
+                                     unit * 4 * (int)CHUNK;
+                uint8_t *place = to + r * stride + unit * each * (int)HALF_BYTES;
+                NOT_UNROLLED
+                for (int i = 0; i < left; i++)
+                    fetch_16(place + i * (int)HALF_BYTES, row + i * (int)HALF_BYTES);
             }
         }
     }
+    DEVICE void await_stage() {
+        fetch_group();
+        fetch_finished<0>();
+        block_barrier();
+    }
 
-    /* A lane's place in the activations in shared memory: that of load_tiles in the first block of
-     * the first column. Bytes to the next macro: none for lanes without a row, which read zeros. */
-    struct lane_row {
-        const uint8_t *at;
-        int macro_bytes;
+    /* A lane's places in the activations in shared memory: those of load_tiles in the first block
+     * of the first column. Where there is no such row another does: what comes of it is not kept.
+     */
+    struct lane_rows {
+        const uint8_t *at[GROUPS];
     };
-    DEVICE lane_row find_row(const segment &g, int n_rows) {
-        int r = lane_index() % 8, piece = lane_index() / 8 * 16;
-        if (r >= n_rows) return lane_row{g.zeros + piece, 0};
-        return lane_row{g.staged + r * staged_bytes(*g.plan) + piece, MACRO_BYTES};
+    DEVICE lane_rows find_rows_of_lane(const chunk_job &g, int n_rows) {
+        lane_rows x;
+        int stride = staged_bytes(*g.plan, g.windows);
+        UNROLL
+        for (int k = 0; k < GROUPS; k++) {
+            int r = lane_index() % 8 + 8 * k;
+            x.at[k] = g.staged + (r < n_rows ? r : 0) * stride + lane_index() / 8 * 16;
+        }
+        return x;
     }
 
     struct operands {
@@ -137,112 +198,211 @@ template <int TYPE> struct chunk_work {
 
     /* Half a macro whose blocks have factors, two at a time: the matrix unit takes a while for each
      * step of a sum. */
-    DEVICE void multiply_blocks(const half_data &d, const uint8_t *row, const uint8_t *table,
-                                float *sum) {
+    DEVICE void multiply_blocks(const half_data &d, const uint4 &factors, const lane_rows &rows,
+                                int at, float (*sum)[4]) {
         UNROLL
         for (int b = 0; b < 4; b += 2) {
             uint32_t w[2][2][4];
-            operands x[2];
-            float part[2][4];
             UNROLL
-            for (int i = 0; i < 2; i++) {
-                read_operands(x[i], row, b + i);
-                F::block(d, b + i, table, w[i]);
-                clear_4(part[i]);
-            }
+            for (int i = 0; i < 2; i++) F::block(d, b + i, nullptr, w[i]);
             UNROLL
-            for (int j = 0; j < 2; j++) {
+            for (int k = 0; k < GROUPS; k++) {
+                operands x[2];
+                float part[2][4];
+                UNROLL
+                for (int i = 0; i < 2; i++) read_operands(x[i], rows.at[k] + at, b + i);
                 UNROLL
                 for (int i = 0; i < 2; i++)
-                    multiply_tile(part[i], w[i][j], x[i].high[2 * j], x[i].high[2 * j + 1]);
+                    multiply_first_tile(part[i], w[i][0], x[i].high[0], x[i].high[1]);
                 UNROLL
                 for (int i = 0; i < 2; i++)
-                    multiply_tile(part[i], w[i][j], x[i].low[2 * j], x[i].low[2 * j + 1]);
+                    multiply_tile(part[i], w[i][0], x[i].low[0], x[i].low[1]);
+                UNROLL
+                for (int i = 0; i < 2; i++)
+                    multiply_tile(part[i], w[i][1], x[i].high[2], x[i].high[3]);
+                UNROLL
+                for (int i = 0; i < 2; i++)
+                    multiply_tile(part[i], w[i][1], x[i].low[2], x[i].low[3]);
+                UNROLL
+                for (int i = 0; i < 2; i++)
+                    add_scaled(sum[k], part[i], F::factor_of(word_of(factors, b + i)));
             }
-            UNROLL
-            for (int i = 0; i < 2; i++) add_scaled(sum, part[i], F::block_factor(d, b + i));
         }
     }
 
     /* No factors: one sum all the way. */
-    DEVICE void multiply_plain(const half_data &d, const uint8_t *row, const uint8_t *table,
-                               float *sum) {
+    DEVICE void multiply_plain(const half_data &d, const lane_rows &rows, int at, float (*sum)[4]) {
         UNROLL
         for (int b = 0; b < 4; b++) {
             uint32_t w[2][4];
-            operands x;
-            read_operands(x, row, b);
-            F::block(d, b, table, w);
+            F::block(d, b, nullptr, w);
             UNROLL
-            for (int j = 0; j < 2; j++) {
-                multiply_tile(sum, w[j], x.high[2 * j], x.high[2 * j + 1]);
-                multiply_tile(sum, w[j], x.low[2 * j], x.low[2 * j + 1]);
+            for (int k = 0; k < GROUPS; k++) {
+                operands x;
+                read_operands(x, rows.at[k] + at, b);
+                UNROLL
+                for (int j = 0; j < 2; j++) {
+                    multiply_tile(sum[k], w[j], x.high[2 * j], x.high[2 * j + 1]);
+                    multiply_tile(sum[k], w[j], x.low[2 * j], x.low[2 * j + 1]);
+                }
             }
         }
     }
 
     struct ring_place {
-        int slot;
-        uint32_t use; /* how often all slots have been used before */
+        int place;
+        uint32_t use; /* how often all places have been used before */
     };
 
-    /* The units of a turn, to records [strip of the turn][unit]. c: what is multiplied next. A dry
-     * turn is one step of what happens to lie in a place of the ring that nothing is copied to yet
-     * by zeros: so the code comes while the first weights are on their way. */
-    DEVICE void multiply_turn(const segment &g, stream &s, cursor &c, ring_place *place,
-                              float *sums, bool dry) {
-        lane_row r = find_row(g, dry ? 0 : g.rows->n);
-        for (int left = dry ? warp_index() < 4 : c.left; left > 0; left--, go_on(c)) {
-            int n_rows = dry ? 0 : g.rows->n, n = dry ? 1 : steps(c, g);
-            float sum[4],
-                *record = sums + (c.strip * c.shape.units + c.unit) * S::record_floats(n_rows);
-            const uint8_t *row = r.at + c.unit * g.plan->unit_macros * r.macro_bytes;
-            clear_4(sum);
-            for (int step = 0; step < n; step++) {
-                const uint8_t *at = s.ring + (dry ? (int)DEPTH - 1 : place->slot) * (int)S::BYTES;
-                if (!dry) {
-                    fetch_wait<DEPTH - 2>(s.signals + place->slot, place->use);
-                    fetch_step(s, g); /* all lanes have left the slot before this one */
-                    if (++place->slot == DEPTH) place->slot = 0, place->use++;
-                }
+    /* n places of the ring, by columns that begin `at` bytes after the lanes' places. */
+    DEVICE void multiply_places(const chunk_job &g, stream &s, ring_place *next, int n, int at,
+                                const lane_rows &rows, bool dry, float (*sum)[4]) {
+        NOT_UNROLLED
+        for (; n > 0; n--) {
+            const uint8_t *from = s.ring + next->place * (int)C::BYTES;
+            if (!dry) fetch_wait(s.signals + next->place, next->use, s.depth - 1);
+            NOT_UNROLLED
+            for (int half = 0; half < C::HALF_STEPS; half++, at += HALF_BYTES) {
                 half_data d;
-                F::template load<1>(d, at, at + S::CODES, 0, 0);
+                F::load_codes(d, from + half * (int)S::CODES);
                 if (F::BLOCK_FACTOR)
-                    multiply_blocks(d, row, g.table, sum);
+                    multiply_blocks(d, F::half_factors(from + C::CODES + half * (int)S::SCALES),
+                                    rows, at, sum);
                 else
-                    multiply_plain(d, row, g.table, sum);
-                row += r.macro_bytes / S::STEPS;
+                    multiply_plain(d, rows, at, sum);
             }
-            store_sums(record, n_rows, sum);
+            if (dry) continue;
+            warp_barrier(); /* all lanes have read the place */
+            fetch(s, g);
+            if (++next->place == s.depth) next->place = 0, next->use++;
         }
     }
 
-    DEVICE void run(const segment &from) {
-        segment g = from;
-        g.turns = turns_of(g);
-        stream s = {};
-        cursor c = {};
-        ring_place place = {0, 0};
-        open(s, g);
-        for (int turn = g.state->warm ? 0 : (int)DRY; turn < g.turns; turn++) {
-            bool dry = turn == DRY;
-            c.turn = dry ? 0 : turn;
-            open_turn(c, g);
-            if (!dry) await_previous(g);
-            if (turn == 0 || (!dry && g.plan->passes > 1)) {
-                stage_rows(g, c.shape.pass);
-                block_barrier();
+    DEVICE void clear_sums(float (*sum)[4]) {
+        UNROLL
+        for (int k = 0; k < GROUPS; k++) clear_4(sum[k]);
+    }
+
+    /* The units of a turn, to records [strip of the turn][unit]. With windows, the next is on its
+     * way during each. A dry turn is one step of what happens to lie in a place of the ring that
+     * nothing is copied to yet: so the code comes while the first weights are on their way. */
+    DEVICE void multiply_turn(const chunk_job &g, stream &s, turn c, ring_place *next, float *sums,
+                              bool dry) {
+        int n_rows = dry ? 0 : c.n_rows, each = (int)HALVES / g.windows;
+        bool windows = !dry && g.windows > 1;
+        lane_rows rows = find_rows_of_lane(g, n_rows);
+        int rounds = dry ? 1 : windows ? g.windows : c.left;
+        float sum[GROUPS][4];
+        clear_sums(sum);
+        NOT_UNROLLED
+        for (int round = 0; round < rounds; round++) {
+            int window = windows ? round : 0, upto = window + 1;
+            if (windows && upto < rounds) stage(g, c, upto);
+            if (dry || c.left > 0) {
+                int n = smaller(halves_of(c, g, c.unit) - window * each, each);
+                int at = c.unit * each * (int)HALF_BYTES + (window & 1) * g.window_bytes;
+                multiply_places(g, s, next, dry ? 1 : n / (int)C::HALF_STEPS, at, rows, dry, sum);
+                if (!windows || upto == rounds) {
+                    float *record = sums + (c.strip * c.units + c.unit) * S::record_floats(n_rows);
+                    UNROLL
+                    for (int k = 0; k < GROUPS; k++)
+                        store_sums(record + 8 * k * (int)TILE, n_rows - 8 * k, sum[k]);
+                }
             }
-            float *sums = g.sums + (turn & 1) * g.sum_floats;
-            turn_shape shape = c.shape;
-            multiply_turn(g, s, c, &place, sums, dry);
+            if (windows) {
+                await_stage();
+            } else {
+                clear_sums(sum);
+                next_unit(c);
+            }
+        }
+        if (!windows && !dry) block_barrier();
+    }
+
+    /* The sum of a tile's units after those of the passes before. */
+    DEVICE float add_up(const chunk_job &g, const turn &c, const float *sums, int tile, int value,
+                        bool keep) {
+        enum { TOGETHER = 4 };
+        int size = S::record_floats(c.n_rows);
+        const float *record = sums + tile * c.units * size + value;
+        float *total = g.totals + tile * size + value;
+        float y = c.pass > 0 ? *total : 0.0f;
+        NOT_UNROLLED
+        for (int k0 = 0; k0 < c.units; k0 += TOGETHER, record += TOGETHER * size) {
+            float x[TOGETHER];
+            UNROLL
+            for (int k = 0; k < TOGETHER; k++)
+                x[k] = k0 + k < c.units ? record[k * size] : 0.0f;
+            UNROLL
+            for (int k = 0; k < TOGETHER; k++)
+                if (k0 + k < c.units) y += x[k];
+        }
+        if (keep) *total = y;
+        return y;
+    }
+
+    /* Units in order, passes in order; after the last pass what comes of the sums: with a gate,
+     * weight silu(gate) up. A thread takes the same values in each pass. */
+    DEVICE void add_turn(const chunk_job &g, const turn &c, const float *sums) {
+        const product &p = *g.p;
+        bool pair = g.plan->slot_tiles > 1, last = c.pass + 1 == g.plan->passes;
+        int n = c.n_rows, n_values = c.n * n * TILE;
+        float inverse = n == 1 ? 1.0f : 1.0f / (float)n;
+        NOT_UNROLLED
+        for (int i = thread_index(); i - lane_index() < n_values; i += block_threads()) {
+            bool valid = i < n_values;
+            int column = valid ? i / TILE : 0;
+            int t = (int)(((float)column + 0.5f) * inverse), row = column - t * n;
+            int value = row * TILE + i % TILE;
+            float y = add_up(g, c, sums, t, value, !last && valid);
+            float gate = pair ? add_up(g, c, sums, t + c.n, value, !last && valid) : 0.0f;
+            if (!last) continue;
+            y *= 1.0f / ACTIVATION_SCALE;
+            if (pair)
+                y = gated(y, gate * (1.0f / ACTIVATION_SCALE), p.clamp,
+                          LISTED ? g.rows->weight[c.row + row] : 1.0f);
+            store_product(p, y_row(g, c.row + row), (c.first + t) * TILE + i % TILE, y, valid);
+        }
+    }
+
+    DEVICE void run(const chunk_job &g) {
+        turn c = first_turn(g);
+        stream s = {};
+        ring_place next = {0, 0};
+        s.c = c;
+        s.once = g.n_rows <= AT_ONCE;
+        s.depth = smaller(g.warp_ring / (int)C::BYTES, MOST_DEPTH);
+        s.ring = g.ring + warp_index() * g.warp_ring;
+        s.signals = g.signals + warp_index() * (int)MOST_DEPTH;
+        create_signals(s.signals, s.depth);
+        NOT_UNROLLED
+        for (int i = 0; i < s.depth - 1; i++) fetch(s, g);
+        bool dry = !g.state->warm && warp_index() < 4;
+        next.place = s.depth - 1;
+        NOT_UNROLLED
+        for (int number = 0; dry || !is_over(c, g); dry = false) {
+            float *sums = g.sums + (number & 1) * g.sum_floats;
+            if (!dry) {
+                if (number == 0) {
+                    warp_barrier(); /* all have done the dry turn */
+                    fetch(s, g);
+                    next.place = 0;
+                    if (!g.state->waited) previous_launch();
+                    g.state->waited = true;
+                }
+                if (number == 0 || g.windows > 1 || g.plan->passes > 1 || c.first == g.first) {
+                    stage(g, c, 0);
+                    await_stage();
+                }
+            }
+            multiply_turn(g, s, c, &next, sums, dry);
             if (dry) continue;
-            block_barrier();
-            add_units<TYPE>(g, shape, sums);
+            add_turn(g, c, sums);
+            next_turn(c, g);
+            number++;
         }
         g.state->warm = true;
-        forget_signals(s.signals, DEPTH);
-        block_barrier(); /* before rows and sums of the next */
+        forget_signals(s.signals, s.depth);
     }
 };
 

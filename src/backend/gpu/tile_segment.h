@@ -12,7 +12,7 @@ struct block_state {
     bool warm;   /* its code has been run */
 };
 
-/* A block's share of one product and one tile of rows. */
+/* A block's share of one product and one tile of rows, for tile_macros.h. */
 struct segment {
     const product *p;
     const product_plan *plan;
@@ -20,10 +20,9 @@ struct segment {
     const row_tile *rows;
     uint8_t *ring, *staged;
     uint64_t *signals; /* [warps][MOST_DEPTH] */
-    const uint8_t *zeros;
-    float *sums, *totals; /* sums: of units, two buffers; totals: of passes before */
-    int sum_floats;       /* of a buffer */
-    int most_rows;        /* for which there is shared memory */
+    float *sums;       /* of units, two buffers */
+    int sum_floats;    /* of a buffer */
+    int most_rows;     /* for which there is shared memory */
     const uint8_t *table;
     bool once; /* the weights are not read again in this launch */
     block_state *state;
@@ -38,26 +37,18 @@ DEVICE void await_previous(const segment &g) {
     g.state->waited = true;
 }
 
-/* A turn: slots [first, first + n) and units [first_unit, first_unit + units) of each. */
+/* A turn: slots [first, first + n) and all units of each. */
 struct turn_shape {
-    int first, n, first_unit, units, pass;
+    int first, n, units;
 };
 
 DEVICE turn_shape shape_of(const segment &g, int turn) {
-    const product_plan &plan = *g.plan;
-    turn_shape s;
-    s.pass = plan.passes > 1 ? turn % plan.passes : 0;
-    int group = plan.passes > 1 ? turn / plan.passes : turn, left = g.n - group * plan.group;
-    s.first = g.first + group * plan.group;
-    s.n = left < plan.group ? left : plan.group;
-    s.first_unit = s.pass * plan.pass_units;
-    left = plan.units - s.first_unit;
-    s.units = left < plan.pass_units ? left : plan.pass_units;
-    return s;
+    int done = turn * g.plan->group;
+    return turn_shape{g.first + done, smaller(g.n - done, g.plan->group), g.plan->units};
 }
 
 DEVICE int turns_of(const segment &g) {
-    return (g.n + g.plan->group - 1) / g.plan->group * g.plan->passes;
+    return (g.n + g.plan->group - 1) / g.plan->group;
 }
 
 /* Tiles of a turn; those of the gate come after the others. */
@@ -72,12 +63,11 @@ DEVICE macro_place strip_place(const segment &g, const turn_shape &s, int strip,
                     macro);
 }
 
-/* Units in order, passes in order; after the last pass what comes of the sums: with a gate, weight
- * silu(gate) up. A thread takes the same values in each pass. */
+/* Units in order, then what comes of the sums: with a gate, weight silu(gate) up. */
 template <int TYPE>
 DEVICE void add_units(const segment &g, const turn_shape &s, const float *sums) {
     const product &p = *g.p;
-    bool pair = has_gate(g), last = s.pass + 1 == g.plan->passes;
+    bool pair = has_gate(g);
     int size = step_format<TYPE>::record_floats(g.rows->n), n = g.rows->n,
         n_values = s.n * n * TILE;
     for (int i = thread_index(); i - lane_index() < n_values; i += block_threads()) {
@@ -87,18 +77,13 @@ DEVICE void add_units(const segment &g, const turn_shape &s, const float *sums) 
         float y[2] = {0.0f, 0.0f};
         NOT_UNROLLED
         for (int k = 0; k < (pair ? 2 : 1); k++) {
-            int tile = t + k * s.n;
-            const float *record = sums + tile * s.units * size;
-            float *total = g.totals + tile * n * TILE + value;
-            float sum = s.pass > 0 ? *total : 0.0f;
-            sum = add_records<TYPE>(sum, record, size, s.units, n, value);
-            if (!last && valid) *total = sum;
+            const float *record = sums + (t + k * s.n) * s.units * size;
+            float sum = add_records<TYPE>(0.0f, record, size, s.units, n, value);
             if (k == 0)
                 y[0] = sum;
             else
                 y[1] = sum;
         }
-        if (!last) continue;
         int row = value / TILE;
         float x = y[0] * (1.0f / ACTIVATION_SCALE);
         if (pair) x = gated(x, y[1] * (1.0f / ACTIVATION_SCALE), p.clamp, g.rows->weight[row]);

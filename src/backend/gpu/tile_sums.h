@@ -6,12 +6,13 @@
 
 namespace GPU_NAMESPACE {
 
-enum { RING_BYTES = 8704 /* of a warp, more or less */, MOST_DEPTH = 4 };
+enum { RING_BYTES = 8704 /* of a warp, more or less */, MOST_DEPTH = 8 /* places of a ring */ };
 
 /* A `unit` is the part of a tile's columns that a warp sums: a chunk, or where macros have factors
  * a macro. What is left of it is a record in shared memory: [row][16] sums; of a macro then the
  * factors of the 16, and the same of its minima. A warp's ring has DEPTH places for what is copied
- * at once: half a macro, or a macro with factors of TILES tiles. */
+ * at once: a macro with factors of TILES tiles; else half a macro, and as many places as the launch
+ * has room for. */
 template <int TYPE> struct step_format {
     typedef tile_format<TYPE> F;
     enum {
@@ -28,6 +29,21 @@ template <int TYPE> struct step_format {
     ANYWHERE int record_floats(int n_rows) {
         return F::MACRO_FACTOR ? (F::MINIMA ? 2 : 1) * (n_rows + 1) * TILE : n_rows * TILE;
     }
+};
+
+/* What is copied at once in tile_chunks.h: with one group of eight rows a macro where that is 4
+ * kilobytes, else half of it. */
+#ifndef CHUNK_STEPS
+#define CHUNK_STEPS 2
+#endif
+template <int TYPE, int GROUPS> struct chunk_step {
+    typedef step_format<TYPE> S;
+    enum {
+        HALF_STEPS = GROUPS == 1 && tile_format<TYPE>::BLOCK_FACTOR ? CHUNK_STEPS : 1,
+        CODES = HALF_STEPS * S::CODES,
+        SCALES = HALF_STEPS * S::SCALES,
+        BYTES = CODES + SCALES
+    };
 };
 
 /* Of the real rows. */

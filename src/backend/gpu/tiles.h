@@ -120,6 +120,10 @@ template <> struct tile_format<DS4_TYPE_Q8_0> {
         for (int b = 0; b < 4; b++) d.codes[b] = load_word<M>(from + b * WARP);
         d.scales = load_word<M>((const uint32_t *)scales + half * WARP + lane_index());
     }
+    DEVICE void load_codes(half_data &d, const uint8_t *codes) { /* from shared memory */
+        UNROLL
+        for (int b = 0; b < 4; b++) d.codes[b] = ((const uint4 *)codes)[b * WARP + lane_index()];
+    }
     DEVICE void block(const half_data &d, int b, const uint8_t *, uint32_t (*a)[4]) {
         const uint4 &c = d.codes[b];
         a[0][0] = bytes_half2(c.x, 0x4140);
@@ -132,8 +136,15 @@ template <> struct tile_format<DS4_TYPE_Q8_0> {
         a[1][3] = bytes_half2(c.w, 0x4342);
     }
     DEVICE float2 block_factor(const half_data &d, int b) {
-        uint32_t s = (uint32_t)warp_shuffle((int)d.scales, (lane_index() & ~3) + b);
-        return float2{half_bits_to_float((uint16_t)s), half_bits_to_float((uint16_t)(s >> 16))};
+        return factor_of((uint32_t)warp_shuffle((int)d.scales, (lane_index() & ~3) + b));
+    }
+    DEVICE float2 factor_of(uint32_t word) {
+        return float2{half_bits_to_float((uint16_t)word),
+                      half_bits_to_float((uint16_t)(word >> 16))};
+    }
+    /* From shared memory: the words of the four blocks of half a macro, without other lanes. */
+    DEVICE uint4 half_factors(const uint8_t *scales) {
+        return *((const uint4 *)scales + lane_index() / 4);
     }
     DEVICE float2 macro_factor(const half_data &) { return float2{1.0f, 1.0f}; }
     DEVICE float2 minimum_factor(const half_data &) { return float2{0.0f, 0.0f}; }
@@ -151,6 +162,9 @@ template <> struct tile_format<DS4_TYPE_F16> {
         UNROLL
         for (int b = 0; b < 8; b++) d.codes[b] = load_word<M>(from + b * WARP);
     }
+    DEVICE void load_codes(half_data &d, const uint8_t *codes) {
+        load<1>(d, codes, nullptr, 0, 0);
+    }
     DEVICE void block(const half_data &d, int b, const uint8_t *, uint32_t (*a)[4]) {
         const uint4 &low = d.codes[2 * b], &high = d.codes[2 * b + 1];
         a[0][0] = low.x;
@@ -163,6 +177,8 @@ template <> struct tile_format<DS4_TYPE_F16> {
         a[1][3] = high.w;
     }
     DEVICE float2 block_factor(const half_data &, int) { return float2{1.0f, 1.0f}; }
+    DEVICE float2 factor_of(uint32_t) { return float2{1.0f, 1.0f}; }
+    DEVICE uint4 half_factors(const uint8_t *) { return uint4{0, 0, 0, 0}; }
     DEVICE float2 macro_factor(const half_data &) { return float2{1.0f, 1.0f}; }
     DEVICE float2 minimum_factor(const half_data &) { return float2{0.0f, 0.0f}; }
     DEVICE void minima(const half_data &, uint32_t *) {}
