@@ -17,7 +17,7 @@ struct chunk_job {
     int n_rows;           /* of the launch, or of `rows` */
     const row_tile *rows; /* which they are, when they are listed */
     uint8_t *ring, *staged;
-    uint64_t *signals; /* [warps][MOST_DEPTH] */
+    uint64_t *signals; /* [MOST_WARPS][MOST_DEPTH], one for rows */
     int warp_ring;     /* bytes */
     int warp_bits;     /* logarithm of the warps of a block */
     int windows, window_bytes;
@@ -132,40 +132,56 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
         fetch_end();
     }
 
+    /* All of the turn's columns, of each row, to shared memory: one warp asks for them. */
+    DEVICE void stage_rows(const chunk_job &g, const turn &c, uint32_t use) {
+        uint64_t *signal = g.signals + MOST_WARPS * MOST_DEPTH;
+        if (warp_index() == 0) {
+            const product &p = *g.p;
+            int n = smaller(2 * g.plan->macros - c.first_unit * (int)HALVES, c.units * HALVES);
+            int bytes = n * (int)HALF_BYTES, stride = staged_bytes(*g.plan, 1);
+            if (fetch_lane()) {
+                fetch_begin(signal, c.n_rows * bytes);
+                NOT_UNROLLED
+                for (int r = 0; r < c.n_rows; r++)
+                    fetch_run(g.staged + r * stride,
+                              split_row(p.x, x_row(g, c.row + r)) +
+                                  4 * (p.x.first + c.first_unit * (int)CHUNK),
+                              bytes, signal, false);
+            }
+            fetch_end();
+        }
+        fetch_wait_block(signal, use);
+    }
+
     /* A window of the turn's columns, of each row, on their way to shared memory:
      * [row][unit][halves of the window]. */
-    DEVICE void stage(const chunk_job &g, const turn &c, int window) {
+    DEVICE void stage_window(const chunk_job &g, const turn &c, int window) {
         const product &p = *g.p;
-        int lane = lane_index(), warp = warp_index(), warps = 1 << g.warp_bits;
-        const uint8_t *from = split_row(p.x, 0) + 4 * (p.x.first + c.first_unit * (int)CHUNK);
-        if (c.n_rows == 1 && g.windows == 1) { /* the same, with fewer instructions */
-            int n = smaller(2 * g.plan->macros - c.first_unit * (int)HALVES, c.units * HALVES);
-            from += (size_t)x_row(g, c.row) * p.x.row_bytes + 16 * lane;
-            for (int i = warp; i < n; i += warps)
-                fetch_16(g.staged + i * (int)HALF_BYTES + 16 * lane, from + i * (int)HALF_BYTES);
-            return;
-        }
+        int lane = lane_index(), warp = warp_index(), warps = 1 << g.warp_bits, units = c.units;
         int stride = staged_bytes(*g.plan, g.windows), each = (int)HALVES / g.windows;
-        int at_once = g.plan->stage_rows, row0 = 0, unit0 = warp, units = c.units;
+        int at_once = g.plan->stage_rows, row0 = 0, unit = warp;
         NOT_UNROLLED
-        for (; at_once > 1 && unit0 >= units; unit0 -= units) row0++;
-        uint8_t *to = g.staged + (window & 1) * g.window_bytes + 16 * lane;
-        from += window * each * (int)HALF_BYTES + 16 * lane;
+        for (; at_once > 1 && unit >= units; unit -= units) row0++;
         if (row0 >= at_once) return;
-        for (int unit = unit0; unit < units; unit += at_once > 1 ? units : warps) {
+        NOT_UNROLLED
+        for (; unit < units; unit += at_once > 1 ? units : warps) {
             int left = smaller(halves_of(c, g, unit) - window * each, each);
+            int column = (c.first_unit + unit) * (int)CHUNK + window * each * (int)HALF;
+            const uint8_t *from = split_row(p.x, 0) + 4 * (p.x.first + column) + 16 * lane;
+            const uint8_t *row = from + (size_t)(c.row + row0) * p.x.row_bytes;
+            uint8_t *to = g.staged + (window & 1) * g.window_bytes + row0 * stride +
+                          unit * each * (int)HALF_BYTES + 16 * lane;
             NOT_UNROLLED
             for (int r = row0; r < c.n_rows; r += at_once) {
-                const uint8_t *row = from + (size_t)x_row(g, c.row + r) * p.x.row_bytes +
-                                     unit * 4 * (int)CHUNK;
-                uint8_t *place = to + r * stride + unit * each * (int)HALF_BYTES;
-                NOT_UNROLLED
-                for (int i = 0; i < left; i++)
-                    fetch_16(place + i * (int)HALF_BYTES, row + i * (int)HALF_BYTES);
+                if (LISTED) row = from + (size_t)x_row(g, c.row + r) * p.x.row_bytes;
+                for (int i = 0; i < left * (int)HALF_BYTES; i += HALF_BYTES)
+                    fetch_16(to + i, row + i);
+                row += (size_t)at_once * p.x.row_bytes;
+                to += at_once * stride;
             }
         }
     }
-    DEVICE void await_stage() {
+    DEVICE void await_window() {
         fetch_group();
         fetch_finished<0>();
         block_barrier();
@@ -262,7 +278,7 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
             const uint8_t *from = s.ring + next->place * (int)C::BYTES;
             if (!dry) fetch_wait(s.signals + next->place, next->use, s.depth - 1);
             NOT_UNROLLED
-            for (int half = 0; half < C::HALF_STEPS; half++, at += HALF_BYTES) {
+            for (int half = 0; half < (dry ? 1 : (int)C::HALF_STEPS); half++, at += HALF_BYTES) {
                 half_data d;
                 F::load_codes(d, from + half * (int)S::CODES);
                 if (F::BLOCK_FACTOR)
@@ -297,7 +313,7 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
         NOT_UNROLLED
         for (int round = 0; round < rounds; round++) {
             int window = windows ? round : 0, upto = window + 1;
-            if (windows && upto < rounds) stage(g, c, upto);
+            if (windows && upto < rounds) stage_window(g, c, upto);
             if (dry || c.left > 0) {
                 int n = smaller(halves_of(c, g, c.unit) - window * each, each);
                 int at = c.unit * each * (int)HALF_BYTES + (window & 1) * g.window_bytes;
@@ -310,7 +326,7 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
                 }
             }
             if (windows) {
-                await_stage();
+                await_window();
             } else {
                 clear_sums(sum);
                 next_unit(c);
@@ -319,49 +335,58 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
         if (!windows && !dry) block_barrier();
     }
 
-    /* The sum of a tile's units after those of the passes before. */
-    DEVICE float add_up(const chunk_job &g, const turn &c, const float *sums, int tile, int value,
-                        bool keep) {
+    /* Sums of a tile's units after those of the passes before, of two outputs. */
+    DEVICE float2 add_up(const chunk_job &g, const turn &c, const float *sums, int tile, int value,
+                         bool keep) {
         enum { TOGETHER = 4 };
         int size = S::record_floats(c.n_rows);
         const float *record = sums + tile * c.units * size + value;
-        float *total = g.totals + tile * size + value;
-        float y = c.pass > 0 ? *total : 0.0f;
+        float2 *total = (float2 *)(g.totals + tile * size + value);
+        float2 y = {0.0f, 0.0f};
+        if (c.pass > 0) y = *total;
         NOT_UNROLLED
         for (int k0 = 0; k0 < c.units; k0 += TOGETHER, record += TOGETHER * size) {
-            float x[TOGETHER];
+            float2 x[TOGETHER];
             UNROLL
             for (int k = 0; k < TOGETHER; k++)
-                x[k] = k0 + k < c.units ? record[k * size] : 0.0f;
+                x[k] = k0 + k < c.units ? *(const float2 *)(record + k * size) : float2{0.0f, 0.0f};
             UNROLL
-            for (int k = 0; k < TOGETHER; k++)
-                if (k0 + k < c.units) y += x[k];
+            for (int k = 0; k < TOGETHER; k++) {
+                if (k0 + k >= c.units) continue;
+                y.x += x[k].x;
+                y.y += x[k].y;
+            }
         }
         if (keep) *total = y;
         return y;
     }
 
     /* Units in order, passes in order; after the last pass what comes of the sums: with a gate,
-     * weight silu(gate) up. A thread takes the same values in each pass. */
+     * weight silu(gate) up. A thread takes the same pairs of outputs in each pass. */
     DEVICE void add_turn(const chunk_job &g, const turn &c, const float *sums) {
+        enum { PAIRS = TILE / 2 };
         const product &p = *g.p;
-        bool pair = g.plan->slot_tiles > 1, last = c.pass + 1 == g.plan->passes;
-        int n = c.n_rows, n_values = c.n * n * TILE;
+        bool two = g.plan->slot_tiles > 1, last = c.pass + 1 == g.plan->passes;
+        int n = c.n_rows, n_pairs = c.n * n * PAIRS;
         float inverse = n == 1 ? 1.0f : 1.0f / (float)n;
         NOT_UNROLLED
-        for (int i = thread_index(); i - lane_index() < n_values; i += block_threads()) {
-            bool valid = i < n_values;
-            int column = valid ? i / TILE : 0;
+        for (int i = thread_index(); i - lane_index() < n_pairs; i += block_threads()) {
+            bool valid = i < n_pairs;
+            int column = valid ? i / PAIRS : 0, output = i % PAIRS * 2;
             int t = (int)(((float)column + 0.5f) * inverse), row = column - t * n;
-            int value = row * TILE + i % TILE;
-            float y = add_up(g, c, sums, t, value, !last && valid);
-            float gate = pair ? add_up(g, c, sums, t + c.n, value, !last && valid) : 0.0f;
+            int value = row * TILE + output;
+            float2 y = add_up(g, c, sums, t, value, !last && valid), gate = {0.0f, 0.0f};
+            if (two) gate = add_up(g, c, sums, t + c.n, value, !last && valid);
             if (!last) continue;
-            y *= 1.0f / ACTIVATION_SCALE;
-            if (pair)
-                y = gated(y, gate * (1.0f / ACTIVATION_SCALE), p.clamp,
-                          LISTED ? g.rows->weight[c.row + row] : 1.0f);
-            store_product(p, y_row(g, c.row + row), (c.first + t) * TILE + i % TILE, y, valid);
+            y.x *= 1.0f / ACTIVATION_SCALE;
+            y.y *= 1.0f / ACTIVATION_SCALE;
+            if (two) {
+                float weight = LISTED ? g.rows->weight[c.row + row] : 1.0f;
+                y.x = gated(y.x, gate.x * (1.0f / ACTIVATION_SCALE), p.clamp, weight);
+                y.y = gated(y.y, gate.y * (1.0f / ACTIVATION_SCALE), p.clamp, weight);
+            }
+            store_two_products(p, y_row(g, c.row + row), (c.first + t) * TILE + output, y.x, y.y,
+                               valid);
         }
     }
 
@@ -369,6 +394,7 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
         turn c = first_turn(g);
         stream s = {};
         ring_place next = {0, 0};
+        uint32_t staged = 0;
         s.c = c;
         s.once = g.n_rows <= AT_ONCE;
         s.depth = smaller(g.warp_ring / (int)C::BYTES, MOST_DEPTH);
@@ -377,6 +403,8 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
         create_signals(s.signals, s.depth);
         NOT_UNROLLED
         for (int i = 0; i < s.depth - 1; i++) fetch(s, g);
+        if (warp_index() == 0) create_signals(g.signals + MOST_WARPS * MOST_DEPTH, 1);
+        block_barrier(); /* all know that signal */
         bool dry = !g.state->warm && warp_index() < 4;
         next.place = s.depth - 1;
         NOT_UNROLLED
@@ -390,9 +418,11 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
                     if (!g.state->waited) previous_launch();
                     g.state->waited = true;
                 }
-                if (number == 0 || g.windows > 1 || g.plan->passes > 1 || c.first == g.first) {
-                    stage(g, c, 0);
-                    await_stage();
+                if (g.windows > 1) {
+                    stage_window(g, c, 0);
+                    await_window();
+                } else if (g.plan->passes > 1 || c.first == g.first) {
+                    stage_rows(g, c, staged++);
                 }
             }
             multiply_turn(g, s, c, &next, sums, dry);
@@ -403,6 +433,7 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
         }
         g.state->warm = true;
         forget_signals(s.signals, s.depth);
+        if (warp_index() == 0) forget_signals(g.signals + MOST_WARPS * MOST_DEPTH, 1);
     }
 };
 

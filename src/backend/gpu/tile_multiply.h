@@ -85,6 +85,27 @@ DEVICE void store_product(const product &p, int row, int o, float y, bool valid)
     if (o % TILE == 0) store_sum(p.y, to, (p.y.first + o) / TILE, sum);
 }
 
+/* The same of outputs o (an even number) and o + 1: eight lanes hold those of a tile and row. */
+DEVICE void store_two_products(const product &p, int row, int o, float y0, float y1, bool valid) {
+    bool first = valid && o < p.m.n_out, second = valid && o + 1 < p.m.n_out;
+    if (p.y.plain != nullptr) {
+        float *to = p.y.plain + (size_t)row * (size_t)p.y.n + (size_t)(p.y.first + o);
+        if (first) to[0] = y0;
+        if (second) to[1] = y1;
+    }
+    if (p.y.split == nullptr) return;
+    float sum = (first ? y0 : 0.0f) + (second ? y1 : 0.0f);
+    UNROLL
+    for (int mask = 1; mask < TILE / 2; mask *= 2) sum += warp_shuffle_xor(sum, mask);
+    if (!first) return;
+    uint8_t *to = split_row(p.y, row);
+    if (second)
+        store_split_pair(to, p.y.first + o, y0, y1);
+    else
+        store_split(to, p.y.first + o, y0);
+    if (o % TILE == 0) store_sum(p.y, to, (p.y.first + o) / TILE, sum);
+}
+
 } // namespace GPU_NAMESPACE
 
 #endif

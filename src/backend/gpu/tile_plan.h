@@ -12,6 +12,10 @@ enum {
     DENSE_ROWS = 16, /* that are multiplied at once by weights which all rows meet */
     LISTED_ROWS = 8, /* by those of experts, and those whose macros have factors */
     LEAST_DEPTH = 2, /* of a ring in tile_chunks.h */
+#ifndef X_RING
+#define X_RING 8704
+#endif
+    MOST_RING = X_RING,
     MACRO_BYTES = 4 * MACRO, /* of an activation row */
     HALF_BYTES = 4 * HALF,
     MACRO_ROW = MACRO_BYTES + 64 /* so that rows are apart in the banks (tile_macros.h) */
@@ -116,22 +120,26 @@ static int rows_bytes(const narrow_arguments &t, int i) {
     return (t.windows > 1 ? 2 : 1) * t.chunk_rows * staged_bytes(t.plan[i], t.windows);
 }
 
-/* Slots of a turn; `left`: bytes for records. */
-static int plan_group(const narrow_arguments &t, int i, int left) {
-    const product_plan &plan = t.plan[i];
-    int records = plan.slot_tiles * plan.pass_units * plan.record_bytes;
-    int total = plan.passes == 1 ? 0 : plan.slot_tiles * t.chunk_rows * TILE * (int)sizeof(float);
-    int most = plan.each;
-    if (has_chunks(t, i) && t.windows > 1)
-        most = smaller(most, t.warps / (plan.slot_tiles * plan.pass_units));
-    return larger(1, smaller(most, left / (2 * records + total)));
-}
-
-/* Turns with a barrier before their sums are stored need one buffer of records. */
-static bool needs_two_buffers(const narrow_arguments &t, int i) {
+/* Whether a block's turns keep their records apart: without a barrier before they are stored, if
+ * there is more than one turn. */
+static bool needs_two_buffers(const narrow_arguments &t, int i, int group) {
     const product_plan &plan = t.plan[i];
     if (!has_chunks(t, i)) return true;
-    return t.windows == 1 && plan.passes == 1 && plan.group < plan.each;
+    return t.windows == 1 && plan.passes == 1 && group < plan.each;
+}
+
+/* Slots of a turn; `left`: bytes for records. Turns are about equal. */
+static int plan_group(const narrow_arguments &t, int i, int left) {
+    const product_plan &plan = t.plan[i];
+    int records = plan.slot_tiles * plan.pass_units * plan.record_bytes, turns = 1;
+    int total = plan.passes == 1 ? 0 : plan.slot_tiles * t.chunk_rows * TILE * (int)sizeof(float);
+    for (;; turns++) {
+        int group = (plan.each + turns - 1) / turns;
+        int bytes = group * ((needs_two_buffers(t, i, group) ? 2 : 1) * records + total);
+        bool crowded = has_chunks(t, i) && t.windows > 1 &&
+                       group * plan.slot_tiles * plan.pass_units > t.warps;
+        if (group == 1 || (bytes <= left && !crowded)) return group;
+    }
 }
 
 /* Shared memory: rings, perhaps the code book; rows; records of the slots of a turn, once or twice;
@@ -149,7 +157,8 @@ static int plan_block(narrow_arguments *t, const block_plan &b, const memory_pla
         step_sizes sizes = sizes_of(t->list.items[i].m.type, t->groups);
         if (m.windows * sizes.half_steps > HALVES) return TOO_MUCH;
         t->warp_ring = larger(t->warp_ring, sizes.ring);
-        longest = larger(longest, (int)MOST_DEPTH * sizes.place);
+        longest = larger(longest, smaller(MOST_DEPTH, MOST_RING / larger(1, sizes.place)) *
+                                      sizes.place);
         plan_passes(m, t, i);
         t->staged_bytes = larger(t->staged_bytes, rows_bytes(*t, i));
     }
@@ -162,7 +171,7 @@ static int plan_block(narrow_arguments *t, const block_plan &b, const memory_pla
         t->sum_bytes =
             larger(t->sum_bytes, plan->group * tiles * plan->pass_units * plan->record_bytes);
         if (plan->passes > 1) totals = larger(totals, plan->group * total);
-        two = two || needs_two_buffers(*t, i);
+        two = two || needs_two_buffers(*t, i, plan->group);
     }
     t->sum_step = two ? t->sum_bytes : 0;
     used += t->sum_bytes + t->sum_step + totals;
