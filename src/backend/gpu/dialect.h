@@ -254,10 +254,6 @@ template <int MORE> DEVICE void fetch_wait(uint64_t *signal, uint32_t use) {
 DEVICE void fetch_wait(uint64_t *signal, uint32_t use, int) {
     fetch_wait<0>(signal, use);
 }
-/* Of all threads of the block, for runs that one of its warps has asked for. */
-DEVICE void fetch_wait_block(uint64_t *signal, uint32_t use) {
-    fetch_wait<0>(signal, use);
-}
 #else
 DEVICE bool fetch_lane() {
     return true;
@@ -284,10 +280,6 @@ DEVICE void fetch_wait(uint64_t *, uint32_t, int more) { /* more: known to the k
     else
         fetch_finished<0>();
     warp_barrier();
-}
-DEVICE void fetch_wait_block(uint64_t *, uint32_t) {
-    fetch_finished<0>();
-    block_barrier();
 }
 #endif
 /* A launch may begin while the one before it ends: what that one wrote is there after

@@ -196,10 +196,6 @@ static inline void fetch_wait(uint64_t *, uint32_t, int more) {
     emulator_fetch_finished(more);
     warp_barrier();
 }
-static inline void fetch_wait_block(uint64_t *, uint32_t) {
-    emulator_fetch_finished(0);
-    block_barrier();
-}
 static inline void previous_launch() {}
 static inline void next_launch() {}
 static inline uint4 stream_load(const uint4 *p) {

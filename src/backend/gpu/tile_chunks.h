@@ -17,7 +17,7 @@ struct chunk_job {
     int n_rows;           /* of the launch, or of `rows` */
     const row_tile *rows; /* which they are, when they are listed */
     uint8_t *ring, *staged;
-    uint64_t *signals; /* [MOST_WARPS][MOST_DEPTH], one for rows */
+    uint64_t *signals; /* [warps][MOST_DEPTH] */
     int warp_ring;     /* bytes */
     int warp_bits;     /* logarithm of the warps of a block */
     int windows, window_bytes;
@@ -132,32 +132,19 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
         fetch_end();
     }
 
-    /* All of the turn's columns, of each row, to shared memory: one warp asks for them. */
-    DEVICE void stage_rows(const chunk_job &g, const turn &c, uint32_t use) {
-        uint64_t *signal = g.signals + MOST_WARPS * MOST_DEPTH;
-        if (warp_index() == 0) {
-            const product &p = *g.p;
-            int n = smaller(2 * g.plan->macros - c.first_unit * (int)HALVES, c.units * HALVES);
-            int bytes = n * (int)HALF_BYTES, stride = staged_bytes(*g.plan, 1);
-            if (fetch_lane()) {
-                fetch_begin(signal, c.n_rows * bytes);
-                NOT_UNROLLED
-                for (int r = 0; r < c.n_rows; r++)
-                    fetch_run(g.staged + r * stride,
-                              split_row(p.x, x_row(g, c.row + r)) +
-                                  4 * (p.x.first + c.first_unit * (int)CHUNK),
-                              bytes, signal, false);
-            }
-            fetch_end();
-        }
-        fetch_wait_block(signal, use);
-    }
-
     /* A window of the turn's columns, of each row, on their way to shared memory:
      * [row][unit][halves of the window]. */
     DEVICE void stage_window(const chunk_job &g, const turn &c, int window) {
         const product &p = *g.p;
         int lane = lane_index(), warp = warp_index(), warps = 1 << g.warp_bits, units = c.units;
+        if (c.n_rows == 1 && g.windows == 1) { /* the same, with fewer instructions */
+            int n = smaller(2 * g.plan->macros - c.first_unit * (int)HALVES, units * HALVES);
+            const uint8_t *from = split_row(p.x, x_row(g, c.row)) + 16 * lane +
+                                  4 * (p.x.first + c.first_unit * (int)CHUNK);
+            for (int i = warp; i < n; i += warps)
+                fetch_16(g.staged + i * (int)HALF_BYTES + 16 * lane, from + i * (int)HALF_BYTES);
+            return;
+        }
         int stride = staged_bytes(*g.plan, g.windows), each = (int)HALVES / g.windows;
         int at_once = g.plan->stage_rows, row0 = 0, unit = warp;
         NOT_UNROLLED
@@ -174,6 +161,9 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
             NOT_UNROLLED
             for (int r = row0; r < c.n_rows; r += at_once) {
                 if (LISTED) row = from + (size_t)x_row(g, c.row + r) * p.x.row_bytes;
+#ifndef X_UNR
+                NOT_UNROLLED
+#endif
                 for (int i = 0; i < left * (int)HALF_BYTES; i += HALF_BYTES)
                     fetch_16(to + i, row + i);
                 row += (size_t)at_once * p.x.row_bytes;
@@ -394,36 +384,37 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
         turn c = first_turn(g);
         stream s = {};
         ring_place next = {0, 0};
-        uint32_t staged = 0;
         s.c = c;
         s.once = g.n_rows <= AT_ONCE;
         s.depth = smaller(g.warp_ring / (int)C::BYTES, MOST_DEPTH);
         s.ring = g.ring + warp_index() * g.warp_ring;
         s.signals = g.signals + warp_index() * (int)MOST_DEPTH;
         create_signals(s.signals, s.depth);
+        int early = smaller(larger(1, EARLY / (int)C::BYTES), s.depth - 1);
         NOT_UNROLLED
-        for (int i = 0; i < s.depth - 1; i++) fetch(s, g);
-        if (warp_index() == 0) create_signals(g.signals + MOST_WARPS * MOST_DEPTH, 1);
-        block_barrier(); /* all know that signal */
+        for (int i = 0; i < early; i++) fetch(s, g);
+#ifdef X_NODRY
+        bool dry = false;
+#else
         bool dry = !g.state->warm && warp_index() < 4;
+#endif
         next.place = s.depth - 1;
         NOT_UNROLLED
         for (int number = 0; dry || !is_over(c, g); dry = false) {
             float *sums = g.sums + (number & 1) * g.sum_floats;
-            if (!dry) {
+            if (!dry && number == 0) {
+                next.place = 0;
+                if (!g.state->waited) previous_launch();
+                g.state->waited = true;
+            }
+            if (!dry && (g.windows > 1 || g.plan->passes > 1 || c.first == g.first)) {
+                stage_window(g, c, 0);
                 if (number == 0) {
                     warp_barrier(); /* all have done the dry turn */
-                    fetch(s, g);
-                    next.place = 0;
-                    if (!g.state->waited) previous_launch();
-                    g.state->waited = true;
+                    NOT_UNROLLED
+                    for (int i = early; i < s.depth; i++) fetch(s, g);
                 }
-                if (g.windows > 1) {
-                    stage_window(g, c, 0);
-                    await_window();
-                } else if (g.plan->passes > 1 || c.first == g.first) {
-                    stage_rows(g, c, staged++);
-                }
+                await_window();
             }
             multiply_turn(g, s, c, &next, sums, dry);
             if (dry) continue;
@@ -433,7 +424,6 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
         }
         g.state->warm = true;
         forget_signals(s.signals, s.depth);
-        if (warp_index() == 0) forget_signals(g.signals + MOST_WARPS * MOST_DEPTH, 1);
     }
 };
 

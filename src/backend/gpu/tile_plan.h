@@ -15,7 +15,11 @@ enum {
 #ifndef X_RING
 #define X_RING 8704
 #endif
+#ifndef X_EARLY
+#define X_EARLY 4352
+#endif
     MOST_RING = X_RING,
+    EARLY = X_EARLY,
     MACRO_BYTES = 4 * MACRO, /* of an activation row */
     HALF_BYTES = 4 * HALF,
     MACRO_ROW = MACRO_BYTES + 64 /* so that rows are apart in the banks (tile_macros.h) */

@@ -61,7 +61,7 @@ DEVICE chunk_job job_of(const narrow_arguments &t, const block_memory &m, uint64
 template <int FORMATS, int GROUPS>
 KERNEL LAUNCH_BOUNDS(MOST_WARPS *WARP, 1) dense_kernel(ARGUMENTS narrow_arguments t) {
     DYNAMIC_SHARED(uint8_t, memory);
-    SHARED uint64_t signals[MOST_WARPS * MOST_DEPTH + 1];
+    SHARED uint64_t signals[MOST_WARPS * MOST_DEPTH];
     block_state state = {};
     next_launch();
     chunk_job g = job_of(t, divide_memory(t, memory), signals, &state);
@@ -127,7 +127,7 @@ template <int FORMATS>
 KERNEL LAUNCH_BOUNDS(MOST_WARPS *WARP, 1) narrow_kernel(ARGUMENTS narrow_arguments t) {
     DYNAMIC_SHARED(uint8_t, memory);
     SHARED row_tile rows;
-    SHARED uint64_t signals[MOST_WARPS * MOST_DEPTH + 1];
+    SHARED uint64_t signals[MOST_WARPS * MOST_DEPTH];
     block_state state = {};
     if (!t.late_next) next_launch();
     block_memory parts = divide_memory(t, memory);
