@@ -52,8 +52,12 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
         c.first_unit = c.pass * plan.pass_units;
         c.units = smaller(plan.units - c.first_unit, plan.pass_units);
         int n = c.n * plan.slot_tiles * c.units, warp = warp_index();
-        c.unit = n * warp >> g.warp_bits;
-        c.left = (n * (warp + 1) >> g.warp_bits) - c.unit;
+        c.unit = warp;
+        c.left = warp < n;
+        if (n > 1 << g.warp_bits) {
+            c.unit = n * warp >> g.warp_bits;
+            c.left = (n * (warp + 1) >> g.warp_bits) - c.unit;
+        }
         c.strip = 0;
         if (c.units == 1) {
             c.strip = c.unit;
@@ -146,28 +150,28 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
             return;
         }
         int stride = staged_bytes(*g.plan, g.windows), each = (int)HALVES / g.windows;
-        int at_once = g.plan->stage_rows, row0 = 0, unit = warp;
+        int at_once = g.plan->stage_rows, row0 = 0, unit = warp, place_step = at_once * stride;
+        size_t row_step = (size_t)at_once * p.x.row_bytes;
         NOT_UNROLLED
         for (; at_once > 1 && unit >= units; unit -= units) row0++;
         if (row0 >= at_once) return;
+        int unit_step = at_once > 1 ? units : warps;
         NOT_UNROLLED
-        for (; unit < units; unit += at_once > 1 ? units : warps) {
+        for (; unit < units; unit += unit_step) {
             int left = smaller(halves_of(c, g, unit) - window * each, each);
             int column = (c.first_unit + unit) * (int)CHUNK + window * each * (int)HALF;
             const uint8_t *from = split_row(p.x, 0) + 4 * (p.x.first + column) + 16 * lane;
             const uint8_t *row = from + (size_t)(c.row + row0) * p.x.row_bytes;
             uint8_t *to = g.staged + (window & 1) * g.window_bytes + row0 * stride +
                           unit * each * (int)HALF_BYTES + 16 * lane;
+            if (left <= 0) continue;
             NOT_UNROLLED
-            for (int r = row0; r < c.n_rows; r += at_once) {
+            for (int r = row0; r < c.n_rows; r += at_once, row += row_step, to += place_step) {
                 if (LISTED) row = from + (size_t)x_row(g, c.row + r) * p.x.row_bytes;
-#ifndef X_UNR
+                fetch_16(to, row);
                 NOT_UNROLLED
-#endif
-                for (int i = 0; i < left * (int)HALF_BYTES; i += HALF_BYTES)
+                for (int i = HALF_BYTES; i < left * (int)HALF_BYTES; i += HALF_BYTES)
                     fetch_16(to + i, row + i);
-                row += (size_t)at_once * p.x.row_bytes;
-                to += at_once * stride;
             }
         }
     }
@@ -393,11 +397,8 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
         int early = smaller(larger(1, EARLY / (int)C::BYTES), s.depth - 1);
         NOT_UNROLLED
         for (int i = 0; i < early; i++) fetch(s, g);
-#ifdef X_NODRY
-        bool dry = false;
-#else
-        bool dry = !g.state->warm && warp_index() < 4;
-#endif
+        /* Warps without a unit, if there are any, are the last. */
+        bool dry = !g.state->warm && warp_index() + 4 >= 1 << g.warp_bits;
         next.place = s.depth - 1;
         NOT_UNROLLED
         for (int number = 0; dry || !is_over(c, g); dry = false) {

@@ -9,17 +9,11 @@ namespace GPU_NAMESPACE {
 
 enum {
     MOST_WARPS = 16,
-    DENSE_ROWS = 16, /* that are multiplied at once by weights which all rows meet */
-    LISTED_ROWS = 8, /* by those of experts, and those whose macros have factors */
-    LEAST_DEPTH = 2, /* of a ring in tile_chunks.h */
-#ifndef X_RING
-#define X_RING 8704
-#endif
-#ifndef X_EARLY
-#define X_EARLY 4352
-#endif
-    MOST_RING = X_RING,
-    EARLY = X_EARLY,
+    DENSE_ROWS = 16,  /* that are multiplied at once by weights which all rows meet */
+    LISTED_ROWS = 8,  /* by those of experts, and those whose macros have factors */
+    LEAST_DEPTH = 2,  /* of a ring in tile_chunks.h */
+    MOST_RING = 8704, /* bytes of it where there is room: more would come before the rows do */
+    EARLY = 4352,     /* bytes that are asked for before the rows are */
     MACRO_BYTES = 4 * MACRO, /* of an activation row */
     HALF_BYTES = 4 * HALF,
     MACRO_ROW = MACRO_BYTES + 64 /* so that rows are apart in the banks (tile_macros.h) */
@@ -30,7 +24,7 @@ enum {
  * chunk's columns; where there are more chunks than warps, a turn has some of them (a pass) and
  * there are more turns. */
 struct product_plan {
-    int macros, units; /* of a tile */
+    int macros, units;      /* of a tile */
     int slots, each, group; /* each: of a block, at most */
     int pass_units, passes;
     int slot_tiles, record_bytes;
@@ -156,13 +150,14 @@ static int plan_block(narrow_arguments *t, const block_plan &b, const memory_pla
     t->warp_ring = t->staged_bytes = t->sum_bytes = 0;
     t->windows = m.windows;
     t->warps = b.warps;
-    for (t->warp_bits = 0; 1 << t->warp_bits < b.warps; t->warp_bits++) {}
+    for (t->warp_bits = 0; 1 << t->warp_bits < b.warps; t->warp_bits++) {
+    }
     for (int i = 0; i < t->list.n; i++) {
         step_sizes sizes = sizes_of(t->list.items[i].m.type, t->groups);
         if (m.windows * sizes.half_steps > HALVES) return TOO_MUCH;
         t->warp_ring = larger(t->warp_ring, sizes.ring);
-        longest = larger(longest, smaller(MOST_DEPTH, MOST_RING / larger(1, sizes.place)) *
-                                      sizes.place);
+        longest =
+            larger(longest, smaller(MOST_DEPTH, MOST_RING / larger(1, sizes.place)) * sizes.place);
         plan_passes(m, t, i);
         t->staged_bytes = larger(t->staged_bytes, rows_bytes(*t, i));
     }
@@ -202,7 +197,9 @@ static void cut_products(narrow_arguments *t) {
         plan->record_bytes = (int)sizeof(float) *
                              sizes.record_floats(has_chunks(*t, i) ? t->chunk_rows : t->macro_rows);
         plan->cost = plan->macros * sizes.macro_bytes / 32 * plan->slot_tiles;
-        if (by_macros(p.m.type)) plan->cost = plan->cost * 5 / 2; /* their decoding takes longer */
+        /* Decoding takes longer than bytes. */
+        if (by_macros(p.m.type)) plan->cost = plan->cost * 5 / 2;
+        if (p.m.type == DS4_TYPE_F16) plan->cost /= 2;
     }
 }
 

@@ -1,10 +1,11 @@
 /* Products on the matrix units for few rows (decoding): every weight is read once for up to sixteen
- * activation rows (eight where macros have factors). Each block takes an equal share of the launch's bytes, whole tiles (tiles.h),
- * and its warps equal shares of those: a warp multiplies its units one after the other, while the
- * steps after the present one are on their way to its ring in shared memory; the first are asked
- * for before the launch that makes the activations has ended. A tile's units may lie in different
- * warps: their sums meet in shared memory and are added in order. wide_products.cu does the same
- * sums for many rows, in the same order: the bits of a row depend on neither. */
+ * activation rows (eight where macros have factors). Each block takes an equal share of the
+ * launch's bytes, whole tiles (tiles.h), and its warps equal shares of those: a warp multiplies its
+ * units one after the other, while the steps after the present one are on their way to its ring in
+ * shared memory; the first are asked for before the launch that makes the activations has ended. A
+ * tile's units may lie in different warps: their sums meet in shared memory and are added in order.
+ * wide_products.cu does the same sums for many rows, in the same order: the bits of a row depend on
+ * neither. */
 #include "backend/gpu/tile_chunks.h"
 #include "backend/gpu/tile_macros.h"
 
@@ -164,8 +165,7 @@ KERNEL LAUNCH_BOUNDS(MOST_WARPS *WARP, 1) narrow_kernel(ARGUMENTS narrow_argumen
         NOT_UNROLLED
         for (int k = 0; k < row_tiles; k++) {
             if (t.late_next && !early && !state.waited) wait_for_router(&state);
-            if (!early)
-                find_rows(t.tiles, t.n_rows, p, p.by_expert ? tile : k, LISTED_ROWS, rows);
+            if (!early) find_rows(t.tiles, t.n_rows, p, p.by_expert ? tile : k, LISTED_ROWS, rows);
             block_barrier(); /* the rows are known to all */
             run_segment<FORMATS>(g, job);
         }

@@ -33,13 +33,10 @@ template <int TYPE> struct step_format {
 
 /* What is copied at once in tile_chunks.h: with one group of eight rows a macro where that is 4
  * kilobytes, else half of it. */
-#ifndef CHUNK_STEPS
-#define CHUNK_STEPS 2
-#endif
 template <int TYPE, int GROUPS> struct chunk_step {
     typedef step_format<TYPE> S;
     enum {
-        HALF_STEPS = GROUPS == 1 && tile_format<TYPE>::BLOCK_FACTOR ? CHUNK_STEPS : 1,
+        HALF_STEPS = GROUPS == 1 && tile_format<TYPE>::BLOCK_FACTOR ? 2 : 1,
         CODES = HALF_STEPS * S::CODES,
         SCALES = HALF_STEPS * S::SCALES,
         BYTES = CODES + SCALES

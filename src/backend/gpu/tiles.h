@@ -162,9 +162,7 @@ template <> struct tile_format<DS4_TYPE_F16> {
         UNROLL
         for (int b = 0; b < 8; b++) d.codes[b] = load_word<M>(from + b * WARP);
     }
-    DEVICE void load_codes(half_data &d, const uint8_t *codes) {
-        load<1>(d, codes, nullptr, 0, 0);
-    }
+    DEVICE void load_codes(half_data &d, const uint8_t *codes) { load<1>(d, codes, nullptr, 0, 0); }
     DEVICE void block(const half_data &d, int b, const uint8_t *, uint32_t (*a)[4]) {
         const uint4 &low = d.codes[2 * b], &high = d.codes[2 * b + 1];
         a[0][0] = low.x;
