@@ -7,6 +7,9 @@
 
 #include "backend/gpu/tile_segment.h"
 
+#ifndef MACRO_LOOP
+#define MACRO_LOOP NOT_UNROLLED
+#endif
 namespace GPU_NAMESPACE {
 
 template <int TYPE> struct macro_work {
@@ -36,33 +39,41 @@ template <int TYPE> struct macro_work {
         return share{idle ? macros : warp % macros, macros, warp / macros, together};
     }
 
-    /* Where a warp is: slots [slot, end) of a turn are left of its part, of a macro and its matrix
-     * or gate. The end of all is turn g.turns. */
+    /* Where a warp is: of the turn that begins with slot `first` and has n of them, slots
+     * [slot, end) are left of its part, of a macro and its matrix or gate. The end of all is
+     * first >= g.n. */
     struct cursor {
-        int turn, macro, gate, slot, end;
+        int first, n, macro, gate, slot, end;
     };
-    DEVICE void begin_part(cursor &c, const segment &g, const share &mine) {
-        int n = shape_of(g, c.turn).n;
-        c.slot = n * mine.part / mine.parts;
-        c.end = n * (mine.part + 1) / mine.parts;
+    DEVICE int turn_slots(const segment &g, int first) {
+        return g.n - first < g.plan->group ? g.n - first : g.plan->group;
+    }
+    DEVICE void begin_part(cursor &c, const share &mine) {
+        c.slot = 0;
+        c.end = c.n;
+        if (mine.parts == 1) return;
+        c.slot = c.n * mine.part / mine.parts;
+        c.end = c.n * (mine.part + 1) / mine.parts;
     }
     DEVICE void settle(cursor &c, const segment &g, const share &mine) {
-        while (c.slot >= c.end && c.turn < g.turns) {
+        while (c.slot >= c.end && c.first < g.n) {
             c.gate++;
             if (c.gate > (int)has_gate(g)) {
                 c.gate = 0;
                 c.macro += mine.step;
                 if (c.macro >= g.plan->macros) {
                     c.macro = mine.first;
-                    c.turn++;
+                    c.first += g.plan->group;
+                    c.n = turn_slots(g, c.first);
                 }
             }
-            begin_part(c, g, mine);
+            begin_part(c, mine);
         }
     }
     DEVICE cursor open(const segment &g, const share &mine) {
-        cursor c = {mine.first < g.plan->macros ? 0 : g.turns, mine.first, 0, 0, 0};
-        begin_part(c, g, mine);
+        int first = mine.first < g.plan->macros ? 0 : g.n;
+        cursor c = {first, turn_slots(g, first), mine.first, 0, 0, 0};
+        begin_part(c, mine);
         settle(c, g, mine);
         return c;
     }
@@ -71,21 +82,25 @@ template <int TYPE> struct macro_work {
         return c.end - c.slot < S::TILES ? c.end - c.slot : (int)S::TILES;
     }
     DEVICE void go_on(cursor &c, const segment &g, const share &mine) {
-        c.slot += tiles_at(c);
+        c.slot += S::TILES;
         if (c.slot >= c.end) settle(c, g, mine);
     }
 
     DEVICE void fetch(cursor &c, const segment &g, const share &mine, uint8_t *to,
                       uint64_t *signal) {
-        if (c.turn < g.turns) {
-            turn_shape shape = shape_of(g, c.turn);
-            int bytes = tiles_at(c) * (int)S::BYTES;
+        if (c.first < g.n) {
+            int bytes = tiles_at(c) * (int)S::BYTES, tile = g.first + c.first + c.slot;
             fetch_begin(signal, bytes);
-            fetch_run(to, strip_place(g, shape, c.slot + c.gate * shape.n, c.macro).codes, bytes,
-                      signal, g.once);
+            fetch_run(to, place_of_macro(c.gate ? g.p->gate : g.p->m, g.rows->expert, tile, c.macro),
+                      bytes, signal, g.once);
             go_on(c, g, mine);
         }
         fetch_end();
+    }
+    DEVICE const uint8_t *place_of_macro(const matrix &m, int expert, int tile, int macro) {
+        size_t side = (size_t)m.side_tiles;
+        return m.codes + ((size_t)(expert * (m.n_in / MACRO) + macro) * side + (size_t)tile) *
+                             (size_t)S::BYTES;
     }
 
     DEVICE void load_rows(activations &x, const segment &g, int macro) {
@@ -109,31 +124,44 @@ template <int TYPE> struct macro_work {
         warp_barrier();
     }
 
+    /* Where a lane's sums go in a record. */
+    struct lane_sums {
+        int at, n_rows, row;
+        bool factors;
+    };
+    DEVICE lane_sums sums_of_lane(int n_rows) {
+        int row = lane_index() % 4 * 2, output = lane_index() / 4;
+        return lane_sums{row * TILE + output, n_rows, row, lane_index() % 4 == 0};
+    }
+    DEVICE void store(const lane_sums &l, float *record, const float *sum, float2 factor) {
+        float *to = record + l.at;
+        if (l.row < l.n_rows) to[0] = sum[0], to[8] = sum[2];
+        if (l.row + 1 < l.n_rows) to[TILE] = sum[1], to[TILE + 8] = sum[3];
+        to += l.n_rows * TILE;
+        if (l.factors) to[0] = factor.x, to[8] = factor.y;
+    }
+
     /* The sums of a macro of two tiles, of which n are stored. */
-    DEVICE void multiply(const uint8_t *at, const activations &x, const segment &g, int n_rows,
-                         int n, float *record) {
-        int next = g.plan->macros * S::record_floats(n_rows);
+    DEVICE void multiply(const uint8_t *at, const activations &x, const uint8_t *table,
+                         uint32_t table_lane, const lane_sums &l, int n, float *record, int next) {
         typename F::half_data d[2];
         uint4 b[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
         const uint4 *row = x.at;
         float part[2][4];
         clear_4(part[0]);
         clear_4(part[1]);
-        NOT_UNROLLED
+        MACRO_LOOP
         for (int half = 0; half < 2; half++) {
             UNROLL
             for (int i = 0; i < 2; i++)
                 F::template load<1>(d[i], at + i * S::BYTES, at + i * S::BYTES + S::CODES, half,
                                     half);
-            NOT_UNROLLED
-            for (int block = 0; block < BLOCKS / 2; block++, row += 8) {
+            UNROLL
+            for (int block = 0; block < BLOCKS / 2; block++) {
                 uint32_t w[2][2][4];
-                if (x.has_row) b[0] = row[0], b[1] = row[4];
+                if (x.has_row) b[0] = row[8 * block], b[1] = row[8 * block + 4];
                 UNROLL
-                for (int i = 0; i < 2; i++) {
-                    F::block(d[i], 0, g.table, w[i]);
-                    F::next_block(d[i]);
-                }
+                for (int i = 0; i < 2; i++) F::block(d[i], block, table, w[i], table_lane);
                 UNROLL
                 for (int j = 0; j < 2; j++) {
                     UNROLL
@@ -142,10 +170,11 @@ template <int TYPE> struct macro_work {
                     for (int i = 0; i < 2; i++) multiply_tile(part[i], w[i][j], b[j].z, b[j].w);
                 }
             }
+            row += 4 * BLOCKS;
         }
         UNROLL
         for (int i = 0; i < 2; i++)
-            if (i < n) store_scaled(record + i * next, n_rows, part[i], F::macro_factor(d[i]));
+            if (i < n) store(l, record + i * next, part[i], F::macro_factor(d[i]));
         UNROLL
         for (int i = 0; i < (F::MINIMA ? 2 : 0); i++) {
             uint32_t least[4];
@@ -154,8 +183,33 @@ template <int TYPE> struct macro_work {
             multiply_tile(part[i], least, x.sums[0], x.sums[1]);
             multiply_tile(part[i], least, x.sums[2], x.sums[3]);
             if (i < n)
-                store_scaled(record + i * next + (n_rows + 1) * TILE, n_rows, part[i],
-                             F::minimum_factor(d[i]));
+                store(l, record + i * next + (l.n_rows + 1) * TILE, part[i], F::minimum_factor(d[i]));
+        }
+    }
+
+    /* What comes of a turn's sums: macros in order; with a gate, whose sums lanes 16 to 31 add up,
+     * weight silu(gate) up. */
+    DEVICE void add_macros(const segment &g, int first, int n_slots, const float *sums) {
+        const product &p = *g.p;
+        bool pair = has_gate(g);
+        int n = g.rows->n, size = S::record_floats(n), macros = g.plan->macros;
+        int lane = lane_index(), warps = block_threads() / WARP, groups = n_slots * n;
+        int both = pair ? 1 : 2; /* values of 16 outputs that a warp finds at once */
+        NOT_UNROLLED
+        for (int i = warp_index() * both; i < groups; i += warps * both) {
+            int mine = pair ? i : i + lane / TILE, gate = pair ? lane / TILE : 0;
+            bool valid = mine < groups;
+            if (!valid) mine = i;
+            int slot = n == 1 ? mine : mine / n, row = mine - slot * n;
+            const float *record = sums + (slot + gate * n_slots) * macros * size;
+            float y = add_records<TYPE>(0.0f, record, size, macros, n, row * TILE + lane % TILE);
+            y *= 1.0f / ACTIVATION_SCALE;
+            if (pair) {
+                y = gated(y, warp_shuffle_xor(y, TILE), p.clamp, g.rows->weight[row]);
+                valid = lane < TILE;
+            }
+            store_product(p, g.rows->y_row[row], (g.first + first + slot) * TILE + lane % TILE, y,
+                          valid);
         }
     }
 
@@ -164,31 +218,38 @@ template <int TYPE> struct macro_work {
      * while the first weights are on their way. */
     DEVICE void run(const segment &from) {
         enum { FILLING = DEPTH - 1, DRY_WARPS = 4, PLACE = S::TILES * S::BYTES };
+        DYNAMIC_SHARED(uint8_t, table);
         segment g = from;
-        g.turns = turns_of(g);
         share mine = share_of(g);
         cursor now = open(g, mine), next = now;
         uint8_t *ring = g.ring + warp_index() * (int)(DEPTH * PLACE);
         uint64_t *signals = g.signals + warp_index() * (int)MOST_DEPTH;
         create_signals(signals, DEPTH);
         int lane_row = lane_index() / 4;
+        uint32_t table_lane = 4 * IQ2_ROW * (uint32_t)(lane_index() % IQ2_COPIES);
         activations x = {};
         x.place = (uint4 *)(g.staged + warp_index() * g.most_rows * (int)MACRO_ROW);
         x.at = x.place + lane_row * (int)(MACRO_ROW / sizeof(uint4)) + lane_index() % 4;
         x.has_row = lane_row < g.rows->n;
-        int loaded = -1, n_rows = g.rows->n, size = S::record_floats(n_rows);
+        lane_sums lane = sums_of_lane(g.rows->n);
+        int loaded = -1, size = S::record_floats(g.rows->n), macros = g.plan->macros;
         int place = 0, filled = 0; /* what is multiplied next; where the next copy goes */
         uint32_t use = 0;
+        float *sums = g.sums, *other = g.sums + g.sum_floats;
         NOT_UNROLLED
-        for (int filling = FILLING, turn = 0;; filling--) {
+        for (int filling = FILLING, first = 0;; filling--) {
             bool dry = filling > 0;
-            while (!dry && now.turn > turn) {
+            while (!dry && now.first > first) {
                 await_previous(g);
                 block_barrier();
-                add_units<TYPE>(g, shape_of(g, turn), g.sums + (turn & 1) * g.sum_floats);
-                if (++turn == g.turns) break;
+                add_macros(g, first, turn_slots(g, first), sums);
+                float *used = sums;
+                sums = other;
+                other = used;
+                first += g.plan->group;
+                if (first >= g.n) break;
             }
-            if (!dry && turn == g.turns) break;
+            if (!dry && first >= g.n) break;
             if (!dry) {
                 await_previous(g);
                 if (now.macro != loaded) load_rows(x, g, now.macro);
@@ -199,10 +260,10 @@ template <int TYPE> struct macro_work {
             filled = filled + 1 < DEPTH ? filled + 1 : 0;
             if (dry && (filling > 1 || g.state->warm || warp_index() >= DRY_WARPS)) continue;
             const uint8_t *at = ring + (dry ? (int)FILLING : place) * PLACE;
-            float *record = g.sums + (turn & 1) * g.sum_floats;
-            int strip = now.slot + now.gate * shape_of(g, turn).n, n = tiles_at(now);
-            record += (strip * g.plan->macros + now.macro) * size;
-            multiply(at, x, g, dry ? 0 : n_rows, dry ? 0 : n, record);
+            float *record =
+                sums + ((now.slot + (now.gate ? now.n : 0)) * macros + now.macro) * size;
+            multiply(at, x, table, table_lane, lane, dry ? 0 : tiles_at(now), record,
+                     macros * size);
             if (dry) continue;
             if (++place == DEPTH) place = 0, use++;
             go_on(now, g, mine);

@@ -188,6 +188,10 @@ template <> struct tile_format<DS4_TYPE_IQ2_XXS> {
         uint4 codes;
         uint32_t scales[2], factors; /* scales: byte b: 2 s + 1 of block b */
     };
+    DEVICE uint32_t scales_of(uint32_t nibbles, int part) {
+        uint32_t twice = part ? nibbles >> 3 : nibbles << 1;
+        return (twice & 0x1e1e1e1eu) | in_register<0x01010101>();
+    }
     template <int M>
     DEVICE void load(half_data &d, const uint8_t *codes, const uint8_t *scales, int half,
                      int part) {
@@ -195,22 +199,18 @@ template <> struct tile_format<DS4_TYPE_IQ2_XXS> {
         d.codes = load_word<M>((const uint4 *)codes + half * WARP + lane_index());
         UNROLL
         for (int i = 0; i < 2; i++)
-            d.scales[i] = (load_word<M>(s + 8 * i) >> (4 * part) & 0x0f0f0f0fu) * 2 + 0x01010101u;
+            d.scales[i] = scales_of(load_word<M>(s + 8 * i), part);
         d.factors = load_word<M>(s + 16);
-    }
-    DEVICE void next_block(half_data &d) {
-        d.codes = uint4{d.codes.y, d.codes.z, d.codes.w, 0};
-        d.scales[0] >>= 8;
-        d.scales[1] >>= 8;
     }
     DEVICE uint32_t signed_pair(uint32_t pair, uint32_t signs, uint32_t scale) {
         return half2_multiply(pair ^ (signs & 0x80008000u), scale);
     }
-    DEVICE void block(const half_data &d, int b, const uint8_t *table, uint32_t (*a)[4]) {
+    DEVICE void block(const half_data &d, int b, const uint8_t *table, uint32_t (*a)[4],
+                      uint32_t lane = 0) {
         uint32_t w = word_of(d.codes, b);
         UNROLL
         for (int upper = 0; upper < 2; upper++) {
-            uint4 row = *(const uint4 *)(table + ((upper ? w >> 16 : w) & IQ2_AT));
+            uint4 row = *(const uint4 *)(table + (((upper ? w >> 16 : w) & IQ2_AT) | lane));
             uint32_t two = byte_mix(d.scales[upper], 0, 0x4040u + 0x0101u * (uint32_t)b);
             a[0][upper] = signed_pair(row.x, w << iq2_sign_shift(0, upper), two);
             a[0][upper + 2] = signed_pair(row.y, w << iq2_sign_shift(1, upper), two);
@@ -244,11 +244,6 @@ template <> struct tile_format<DS4_TYPE_Q2_K> {
         d.least = load_word<M>((const uint32_t *)(scales + 128) + lane_index());
         d.factors = load_word<M>((const uint2 *)(scales + 256) + lane_index() / 4);
     }
-    DEVICE void next_block(half_data &d) {
-        d.codes = uint4{d.codes.y, d.codes.z, d.codes.w, 0};
-        d.scales.x >>= 8;
-        d.scales.y >>= 8;
-    }
     DEVICE uint32_t scale_pair(uint32_t scales, int b) {
         uint32_t selector = 0x4040u + 0x0101u * (uint32_t)b;
         return half2_subtract(byte_mix(scales, in_register<0x64646464>(), selector), 0x64006400u);
@@ -257,7 +252,8 @@ template <> struct tile_format<DS4_TYPE_Q2_K> {
     DEVICE uint32_t scaled(uint32_t codes, uint32_t scale) {
         return half2_multiply(codes & 0x03000300u, scale);
     }
-    DEVICE void block(const half_data &d, int b, const uint8_t *, uint32_t (*a)[4]) {
+    DEVICE void block(const half_data &d, int b, const uint8_t *, uint32_t (*a)[4],
+                      uint32_t = 0) {
         uint32_t w = word_of(d.codes, b);
         uint32_t two = scale_pair(d.scales.x, b), upper = scale_pair(d.scales.y, b);
         a[0][0] = scaled(w << 8, two);
