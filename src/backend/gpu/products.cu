@@ -353,7 +353,7 @@ void products_run(device *d, const product_list &list, int n_rows, int tile_rows
     if (plain.n > 0)
         float_products_run(d, plain, n_rows, products_tile_rows(tile_rows), tiles, max_tiles,
                            code_book);
-    if (narrow.n > 0)
+    if (narrow.n > 0 && !expert_products_run(d, narrow, n_rows, tile_rows, tiles, code_book))
         narrow_products_run(d, narrow, n_rows, tile_rows, tiles, max_tiles, code_book);
     if (wide.n == 0) return;
 #ifdef __CUDACC__

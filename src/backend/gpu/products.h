@@ -56,6 +56,9 @@ void float_products_run(device *d, const product_list &list, int n_rows, int til
                         const expert_tiles &tiles, int max_tiles, const uint32_t *code_book);
 void narrow_products_run(device *d, const product_list &list, int n_rows, int tile_rows,
                          const expert_tiles &tiles, int max_tiles, const uint32_t *code_book);
+/* False: this kernel is not for them. */
+bool expert_products_run(device *d, const product_list &list, int n_rows, int tile_rows,
+                         const expert_tiles &tiles, const uint32_t *code_book);
 void wide_products_run(device *d, const product_list &list, int n_rows, const expert_tiles &tiles,
                        int max_tiles, const uint32_t *code_book);
 #ifdef __CUDACC__

@@ -23,7 +23,6 @@ template <int TYPE> struct macro_work {
         uint4 *place;    /* the warp's */
         const uint4 *at; /* a lane's */
         bool has_row;
-        uint32_t sums[4];
     };
 
     /* What is a warp's: macros first, first + step ...; of the slots of a turn part `part` of
@@ -91,36 +90,19 @@ template <int TYPE> struct macro_work {
         if (c.first < g.n) {
             int bytes = tiles_at(c) * (int)S::BYTES, tile = g.first + c.first + c.slot;
             fetch_begin(signal, bytes);
-            fetch_run(to, place_of_macro(c.gate ? g.p->gate : g.p->m, g.rows->expert, tile, c.macro),
-                      bytes, signal, g.once);
+            const matrix &m = c.gate ? g.p->gate : g.p->m;
+            fetch_run(to, macro_place_of(m, g.rows->expert, tile, c.macro, S::BYTES), bytes, signal,
+                      g.once);
             go_on(c, g, mine);
         }
         fetch_end();
     }
-    DEVICE const uint8_t *place_of_macro(const matrix &m, int expert, int tile, int macro) {
-        size_t side = (size_t)m.side_tiles;
-        return m.codes + ((size_t)(expert * (m.n_in / MACRO) + macro) * side + (size_t)tile) *
-                             (size_t)S::BYTES;
-    }
-
     DEVICE void load_rows(activations &x, const segment &g, int macro) {
-        const activation &a = g.p->x;
         warp_barrier(); /* the last macro has been read */
         NOT_UNROLLED
-        for (int r = 0; r < g.rows->n; r++) {
-            const uint8_t *row = split_row(a, g.rows->x_row[r]);
-            const uint32_t *from = (const uint32_t *)(row + 4 * (a.first + macro * MACRO));
-            uint32_t *to = (uint32_t *)(x.place + r * (int)(MACRO_ROW / sizeof(uint4)));
-            UNROLL
-            for (int b = 0; b < BLOCKS; b++) { /* word: [low][step][half of the step][t] */
-                int w = lane_index(), low = w >> 4, step = w >> 3 & 1, half = w >> 2 & 1;
-                to[32 * b + 16 * step + 4 * (w & 3) + 2 * low + half] = from[32 * b + w];
-            }
-            if (!F::MINIMA || lane_index() / 4 != r) continue;
-            from = (const uint32_t *)(row + sums_offset(a) + (a.first / MACRO + macro) * 64);
-            UNROLL
-            for (int i = 0; i < 4; i++) x.sums[i] = from[4 * i + lane_index() % 4];
-        }
+        for (int r = 0; r < g.rows->n; r++)
+            stage_macro<F::MINIMA>(g.p->x, g.rows->x_row[r], macro,
+                                   (uint8_t *)x.place + r * (int)MACRO_ROW);
         warp_barrier();
     }
 
@@ -175,13 +157,16 @@ template <int TYPE> struct macro_work {
         UNROLL
         for (int i = 0; i < 2; i++)
             if (i < n) store(l, record + i * next, part[i], F::macro_factor(d[i]));
+        if (!F::MINIMA) return;
+        uint4 sums = {0, 0, 0, 0};
+        if (x.has_row) sums = *row;
         UNROLL
-        for (int i = 0; i < (F::MINIMA ? 2 : 0); i++) {
+        for (int i = 0; i < 2; i++) {
             uint32_t least[4];
             F::minima(d[i], least);
             clear_4(part[i]);
-            multiply_tile(part[i], least, x.sums[0], x.sums[1]);
-            multiply_tile(part[i], least, x.sums[2], x.sums[3]);
+            multiply_tile(part[i], least, sums.x, sums.y);
+            multiply_tile(part[i], least, sums.z, sums.w);
             if (i < n)
                 store(l, record + i * next + (l.n_rows + 1) * TILE, part[i], F::minimum_factor(d[i]));
         }

@@ -69,6 +69,24 @@ DEVICE float gated(float up, float gate, float clamp, float weight) {
     return weight * (gate / (1.0f + expf(-gate)) * up);
 }
 
+/* A macro of a row in shared memory, so that what lane 4 g + t hands to multiply_tile of row g is
+ * one load for each of the two steps of a block: [step of 32 columns / 2][t]; then, with SUMS, its
+ * sums of 16 columns: [t]. A whole warp calls it. */
+template <int SUMS>
+DEVICE void stage_macro(const activation &a, int row, int macro, uint8_t *place) {
+    const uint8_t *x = split_row(a, row);
+    const uint32_t *from = (const uint32_t *)(x + 4 * (a.first + macro * MACRO));
+    uint32_t *to = (uint32_t *)place, part[MACRO / 32], sum = 0;
+    int w = lane_index(), low = w >> 4, step = w >> 3 & 1, half = w >> 2 & 1, t = w & 3;
+    UNROLL
+    for (int b = 0; b < MACRO / 32; b++) part[b] = from[32 * b + w];
+    if (SUMS && w < 16)
+        sum = ((const uint32_t *)(x + sums_offset(a) + (a.first / MACRO + macro) * 64))[w];
+    UNROLL
+    for (int b = 0; b < MACRO / 32; b++) to[32 * b + 16 * step + 4 * t + 2 * low + half] = part[b];
+    if (SUMS && w < 16) to[MACRO + 4 * t + w / 4] = sum;
+}
+
 /* Output o of a row, when `valid`. The lanes of a warp call it together: each half holds the
  * outputs of one tile and row, whose sum is kept as well. */
 DEVICE void store_product(const product &p, int row, int o, float y, bool valid) {

@@ -322,6 +322,12 @@ ANYWHERE macro_place place_of(const matrix &m, int expert, int tile, int macro) 
                        m.scales + place * m.scale_stride + (size_t)macro * scales, codes, scales};
 }
 
+/* The same where a macro's codes and scales lie together, `bytes` of them. */
+DEVICE const uint8_t *macro_place_of(const matrix &m, int expert, int tile, int macro, int bytes) {
+    size_t side = (size_t)m.side_tiles, strip = (size_t)(expert * (m.n_in / MACRO) + macro);
+    return m.codes + (strip * side + (size_t)tile) * (size_t)bytes;
+}
+
 /* Some tiles of a matrix. */
 ANYWHERE matrix tiles_of(const matrix &m, int first, int n_out) {
     matrix part = m;
