@@ -31,6 +31,8 @@ enum { WARP = 32 };
 #define UNROLL                         _Pragma("unroll")
 #define UNROLL_8                       _Pragma("unroll 8")
 #define NOT_UNROLLED                   _Pragma("unroll 1")
+#define PRAGMA(words)                  _Pragma(#words)
+#define UNROLL_BY(n)                   PRAGMA(unroll n)
 #define LAUNCH_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 #define ARGUMENTS                      const __grid_constant__ /* large ones: read where they are */
 

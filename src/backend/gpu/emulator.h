@@ -20,6 +20,7 @@
 #define DYNAMIC_SHARED(type, name) type *name = (type *)GPU_NAMESPACE::emulator_shared()
 #define UNROLL
 #define NOT_UNROLLED
+#define UNROLL_BY(n)
 #define UNROLL_8
 #define LAUNCH_BOUNDS(threads, blocks)
 

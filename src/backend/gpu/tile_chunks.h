@@ -5,7 +5,7 @@
 #ifndef DS4_BACKEND_GPU_TILE_CHUNKS_H
 #define DS4_BACKEND_GPU_TILE_CHUNKS_H
 
-#include "backend/gpu/tile_segment.h"
+#include "backend/gpu/tile_plan.h"
 
 namespace GPU_NAMESPACE {
 

@@ -22,7 +22,7 @@ struct expert_arguments {
 template <int TYPE> struct expert_work {
     typedef tile_format<TYPE> F;
     typedef step_format<TYPE> S;
-    enum { DEPTH = S::DEPTH, PLACE = 2 * S::BYTES, BLOCKS = MACRO / 32 };
+    enum { DEPTH = S::DEPTH, PLACE = 2 * S::BYTES };
 
     /* What is common to the block. A unit is a tile with that of its gate, or two tiles. */
     struct block {
@@ -90,47 +90,15 @@ template <int TYPE> struct expert_work {
     DEVICE void multiply(const uint8_t *at, const uint8_t *rows, bool has_row, const uint8_t *table,
                          uint32_t table_lane, float (*y)[4]) {
         typename F::half_data d[2];
-        uint4 b[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
         const uint4 *row = (const uint4 *)rows;
         float part[2][4];
-        clear_4(part[0]);
-        clear_4(part[1]);
-        NOT_UNROLLED
-        for (int half = 0; half < 2; half++) {
-            UNROLL
-            for (int i = 0; i < 2; i++)
-                F::template load<1>(d[i], at + i * S::BYTES, at + i * S::BYTES + S::CODES, half,
-                                    half);
-            UNROLL
-            for (int block = 0; block < BLOCKS / 2; block++) {
-                uint32_t w[2][2][4];
-                if (has_row) b[0] = row[8 * block], b[1] = row[8 * block + 4];
-                UNROLL
-                for (int i = 0; i < 2; i++) F::block(d[i], block, table, w[i], table_lane);
-                UNROLL
-                for (int j = 0; j < 2; j++) {
-                    UNROLL
-                    for (int i = 0; i < 2; i++) multiply_tile(part[i], w[i][j], b[j].x, b[j].y);
-                    UNROLL
-                    for (int i = 0; i < 2; i++) multiply_tile(part[i], w[i][j], b[j].z, b[j].w);
-                }
-            }
-            row += 4 * BLOCKS;
-        }
+        multiply_two<TYPE, 2>(d, at, row, has_row, table, table_lane, part);
         UNROLL
         for (int i = 0; i < 2; i++) add_scaled(y[i], part[i], F::macro_factor(d[i]));
         if (!F::MINIMA) return;
-        uint4 sums = {0, 0, 0, 0};
-        if (has_row) sums = *row;
+        multiply_minima<TYPE>(d, row, has_row, part);
         UNROLL
-        for (int i = 0; i < 2; i++) {
-            uint32_t least[4];
-            F::minima(d[i], least);
-            clear_4(part[i]);
-            multiply_tile(part[i], least, sums.x, sums.y);
-            multiply_tile(part[i], least, sums.z, sums.w);
-            add_scaled(y[i], part[i], F::minimum_factor(d[i]));
-        }
+        for (int i = 0; i < 2; i++) add_scaled(y[i], part[i], F::minimum_factor(d[i]));
     }
 
     /* What comes of a unit's sums, by way of the warp's `values`, [row][16]. */

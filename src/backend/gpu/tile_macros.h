@@ -5,20 +5,40 @@
 #ifndef DS4_BACKEND_GPU_TILE_MACROS_H
 #define DS4_BACKEND_GPU_TILE_MACROS_H
 
-#include "backend/gpu/tile_segment.h"
+#include "backend/gpu/tile_plan.h"
 
-#ifndef MACRO_LOOP
-#define MACRO_LOOP NOT_UNROLLED
-#endif
 namespace GPU_NAMESPACE {
+
+/* A block's share of one product and one tile of rows. */
+struct segment {
+    const product *p;
+    const product_plan *plan;
+    int first, n; /* slots */
+    const row_tile *rows;
+    uint8_t *ring, *staged;
+    uint64_t *signals; /* [warps][MOST_DEPTH] */
+    float *sums;       /* of units, two buffers */
+    int sum_floats;    /* of a buffer */
+    int most_rows;     /* for which there is shared memory */
+    bool once; /* the weights are not read again in this launch */
+    block_state *state;
+};
+
+DEVICE bool has_gate(const segment &g) {
+    return g.p->gate.codes != nullptr;
+}
+
+DEVICE void await_previous(const segment &g) {
+    if (!g.state->waited) previous_launch();
+    g.state->waited = true;
+}
 
 template <int TYPE> struct macro_work {
     typedef tile_format<TYPE> F;
     typedef step_format<TYPE> S;
-    enum { DEPTH = S::DEPTH, BLOCKS = MACRO / 32 };
+    enum { DEPTH = S::DEPTH };
 
-    /* A macro of up to 8 rows in shared memory, so that what lane 4 g + t hands to multiply_tile of
-     * row g is one load for each of the two steps of a block: [row][step of 32 columns / 2][t]. */
+    /* A macro of up to 8 rows in shared memory (stage_macro). */
     struct activations {
         uint4 *place;    /* the warp's */
         const uint4 *at; /* a lane's */
@@ -127,49 +147,17 @@ template <int TYPE> struct macro_work {
     DEVICE void multiply(const uint8_t *at, const activations &x, const uint8_t *table,
                          uint32_t table_lane, const lane_sums &l, int n, float *record, int next) {
         typename F::half_data d[2];
-        uint4 b[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
-        const uint4 *row = x.at;
         float part[2][4];
-        clear_4(part[0]);
-        clear_4(part[1]);
-        MACRO_LOOP
-        for (int half = 0; half < 2; half++) {
-            UNROLL
-            for (int i = 0; i < 2; i++)
-                F::template load<1>(d[i], at + i * S::BYTES, at + i * S::BYTES + S::CODES, half,
-                                    half);
-            UNROLL
-            for (int block = 0; block < BLOCKS / 2; block++) {
-                uint32_t w[2][2][4];
-                if (x.has_row) b[0] = row[8 * block], b[1] = row[8 * block + 4];
-                UNROLL
-                for (int i = 0; i < 2; i++) F::block(d[i], block, table, w[i], table_lane);
-                UNROLL
-                for (int j = 0; j < 2; j++) {
-                    UNROLL
-                    for (int i = 0; i < 2; i++) multiply_tile(part[i], w[i][j], b[j].x, b[j].y);
-                    UNROLL
-                    for (int i = 0; i < 2; i++) multiply_tile(part[i], w[i][j], b[j].z, b[j].w);
-                }
-            }
-            row += 4 * BLOCKS;
-        }
+        multiply_two<TYPE, 1>(d, at, x.at, x.has_row, table, table_lane, part);
         UNROLL
         for (int i = 0; i < 2; i++)
             if (i < n) store(l, record + i * next, part[i], F::macro_factor(d[i]));
         if (!F::MINIMA) return;
-        uint4 sums = {0, 0, 0, 0};
-        if (x.has_row) sums = *row;
+        multiply_minima<TYPE>(d, x.at, x.has_row, part);
+        record += (l.n_rows + 1) * TILE;
         UNROLL
-        for (int i = 0; i < 2; i++) {
-            uint32_t least[4];
-            F::minima(d[i], least);
-            clear_4(part[i]);
-            multiply_tile(part[i], least, sums.x, sums.y);
-            multiply_tile(part[i], least, sums.z, sums.w);
-            if (i < n)
-                store(l, record + i * next + (l.n_rows + 1) * TILE, part[i], F::minimum_factor(d[i]));
-        }
+        for (int i = 0; i < 2; i++)
+            if (i < n) store(l, record + i * next, part[i], F::minimum_factor(d[i]));
     }
 
     /* What comes of a turn's sums: macros in order; with a gate, whose sums lanes 16 to 31 add up,

@@ -69,6 +69,8 @@ DEVICE float gated(float up, float gate, float clamp, float weight) {
     return weight * (gate / (1.0f + expf(-gate)) * up);
 }
 
+enum { MACRO_ROW = 4 * MACRO + 64 /* bytes: rows are apart in the banks */ };
+
 /* A macro of a row in shared memory, so that what lane 4 g + t hands to multiply_tile of row g is
  * one load for each of the two steps of a block: [step of 32 columns / 2][t]; then, with SUMS, its
  * sums of 16 columns: [t]. A whole warp calls it. */

@@ -15,8 +15,7 @@ enum {
     MOST_RING = 8704, /* bytes of it where there is room: more would come before the rows do */
     EARLY = 4352,     /* bytes that are asked for before the rows are */
     MACRO_BYTES = 4 * MACRO, /* of an activation row */
-    HALF_BYTES = 4 * HALF,
-    MACRO_ROW = MACRO_BYTES + 64 /* so that rows are apart in the banks (tile_macros.h) */
+    HALF_BYTES = 4 * HALF
 };
 
 /* How a product is cut. A `slot` is one tile, with that of its gate. A block does `group` slots in
@@ -50,6 +49,12 @@ struct narrow_arguments {
 };
 
 static_assert(sizeof(narrow_arguments) <= 4096, "what a launch can hand over on every device");
+
+/* How far a block has come in its launch. */
+struct block_state {
+    bool waited; /* for the launch before */
+    bool warm;   /* its code has been run */
+};
 
 /* Bytes of a staged row: its columns of a pass and window; 16 more keep rows apart in the banks. */
 ANYWHERE int staged_bytes(const product_plan &plan, int windows) {

@@ -21,7 +21,7 @@ static int format_bit(int type) {
                                       : HAS_Q2_K;
 }
 
-/* The parts of a block's shared memory: rings, rows, perhaps the code book, sums, totals. */
+/* The parts of a block's shared memory: perhaps the code book, rings, rows, sums, totals. */
 struct block_memory {
     uint8_t *ring, *staged;
     uint32_t *table;
@@ -31,10 +31,10 @@ struct block_memory {
 
 DEVICE block_memory divide_memory(const narrow_arguments &t, uint8_t *memory) {
     block_memory m;
-    m.ring = memory;
-    m.staged = memory + t.ring_bytes;
-    m.table = (uint32_t *)(m.staged + t.staged_bytes);
-    m.sums = (float *)(m.table + (t.code_book != nullptr ? (int)IQ2_TABLE : 0));
+    m.table = (uint32_t *)memory; /* macro_work expects it here */
+    m.ring = (uint8_t *)(m.table + (t.code_book != nullptr ? (int)IQ2_TABLE : 0));
+    m.staged = m.ring + t.ring_bytes;
+    m.sums = (float *)(m.staged + t.staged_bytes);
     m.sum_floats = t.sum_step / (int)sizeof(float);
     m.totals = m.sums + (t.sum_bytes + t.sum_step) / (int)sizeof(float);
     return m;
@@ -139,7 +139,6 @@ KERNEL LAUNCH_BOUNDS(MOST_WARPS *WARP, 1) narrow_kernel(ARGUMENTS narrow_argumen
     g.signals = signals;
     g.staged = parts.staged;
     if (t.code_book != nullptr) fill_iq2_table(parts.table, t.code_book);
-    g.table = lane_table(parts.table);
     g.sums = parts.sums;
     g.sum_floats = parts.sum_floats;
     g.most_rows = t.macro_rows;

@@ -51,10 +51,55 @@ DEVICE void store_sums(float *record, int n_rows, const float *sum) {
     if (row + 1 < n_rows) to[TILE] = sum[1], to[TILE + 8] = sum[3];
 }
 
-DEVICE void store_scaled(float *record, int n_rows, const float *sum, float2 factor) {
-    store_sums(record, n_rows, sum);
-    float *to = record + n_rows * TILE + lane_index() / 4;
-    if (lane_index() % 4 == 0 && n_rows > 0) to[0] = factor.x, to[8] = factor.y;
+/* The sums of a macro with factors of two tiles, which lie at `at` one after the other; `d` is left
+ * with the second half of each. row: a lane's place in a staged row (stage_macro). */
+template <int TYPE, int UNROLLED>
+DEVICE void multiply_two(typename tile_format<TYPE>::half_data *d, const uint8_t *at,
+                         const uint4 *row, bool has_row, const uint8_t *table, uint32_t table_lane,
+                         float (*part)[4]) {
+    typedef tile_format<TYPE> F;
+    typedef step_format<TYPE> S;
+    enum { BLOCKS = HALF / 32 };
+    uint4 b[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+    clear_4(part[0]);
+    clear_4(part[1]);
+    UNROLL_BY(UNROLLED)
+    for (int half = 0; half < 2; half++) {
+        UNROLL
+        for (int i = 0; i < 2; i++)
+            F::template load<1>(d[i], at + i * S::BYTES, at + i * S::BYTES + S::CODES, half, half);
+        UNROLL
+        for (int block = 0; block < BLOCKS; block++) {
+            uint32_t w[2][2][4];
+            if (has_row) b[0] = row[8 * block], b[1] = row[8 * block + 4];
+            UNROLL
+            for (int i = 0; i < 2; i++) F::block(d[i], block, table, w[i], table_lane);
+            UNROLL
+            for (int j = 0; j < 2; j++) {
+                UNROLL
+                for (int i = 0; i < 2; i++) multiply_tile(part[i], w[i][j], b[j].x, b[j].y);
+                UNROLL
+                for (int i = 0; i < 2; i++) multiply_tile(part[i], w[i][j], b[j].z, b[j].w);
+            }
+        }
+        row += 8 * BLOCKS;
+    }
+}
+
+/* The same of the minima of such a macro. */
+template <int TYPE>
+DEVICE void multiply_minima(const typename tile_format<TYPE>::half_data *d, const uint4 *row,
+                            bool has_row, float (*part)[4]) {
+    uint4 sums = {0, 0, 0, 0};
+    if (has_row) sums = row[2 * HALF / 4];
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        uint32_t least[4];
+        tile_format<TYPE>::minima(d[i], least);
+        clear_4(part[i]);
+        multiply_tile(part[i], least, sums.x, sums.y);
+        multiply_tile(part[i], least, sums.z, sums.w);
+    }
 }
 
 /* y plus what records of `size` floats hold, in their order: `value` is row * 16 + output. */
