@@ -30,6 +30,7 @@ enum { WARP = 32 };
     type *name = (type *)dynamic_shared_memory
 #define UNROLL                         _Pragma("unroll")
 #define UNROLL_8                       _Pragma("unroll 8")
+#define UNROLL_4                       _Pragma("unroll 4")
 #define NOT_UNROLLED                   _Pragma("unroll 1")
 #define PRAGMA(words)                  _Pragma(#words)
 #define UNROLL_BY(n)                   PRAGMA(unroll n)
@@ -85,6 +86,9 @@ DEVICE float warp_max(float v) {
     for (int mask = 16; mask > 0; mask /= 2) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, mask));
     return v;
 }
+DEVICE uint32_t warp_most(uint32_t v) {
+    return __reduce_max_sync(0xffffffffu, v);
+}
 DEVICE void atomic_add(uint32_t *p, uint32_t v) {
     atomicAdd(p, v);
 }
@@ -97,6 +101,18 @@ DEVICE uint16_t float_to_half_bits(float v) {
 DEVICE uint32_t floats_half2(float low, float high) { /* two halves in a word */
     uint32_t r;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+/* 1 / x and 1 / sqrt(x), wrong in the last bit or two: one instruction, where division and root are
+ * thirty that must come from memory. */
+DEVICE float reciprocal(float x) {
+    float r;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+DEVICE float inverse_root(float x) {
+    float r;
+    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
     return r;
 }
 DEVICE uint32_t float_bits(float v) {
@@ -315,6 +331,9 @@ DEVICE uint32_t stream_load(const uint32_t *p) {
 
 namespace GPU_NAMESPACE {
 
+DEVICE float warp_shuffle(float v, int lane) {
+    return bits_float((uint32_t)warp_shuffle((int)float_bits(v), lane));
+}
 DEVICE int lane_index() {
     return thread_index() & (WARP - 1);
 }
@@ -322,19 +341,14 @@ DEVICE int warp_index() {
     return thread_index() / WARP;
 }
 
-/* Of all threads of the block, in a fixed order; `scratch` is shared memory for 33 floats. */
+/* Of all threads of the block, in a fixed order; `scratch` is shared memory for 32 floats. */
 DEVICE float block_sum(float v, float *scratch) {
     int n_warps = block_threads() / WARP;
     v = warp_sum(v);
     block_barrier();
     if (lane_index() == 0) scratch[warp_index()] = v;
     block_barrier();
-    if (warp_index() == 0) {
-        float total = warp_sum(lane_index() < n_warps ? scratch[lane_index()] : 0.0f);
-        if (lane_index() == 0) scratch[WARP] = total;
-    }
-    block_barrier();
-    return scratch[WARP];
+    return warp_sum(lane_index() < n_warps ? scratch[lane_index()] : 0.0f);
 }
 
 } // namespace GPU_NAMESPACE

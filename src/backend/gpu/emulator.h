@@ -22,6 +22,7 @@
 #define NOT_UNROLLED
 #define UNROLL_BY(n)
 #define UNROLL_8
+#define UNROLL_4
 #define LAUNCH_BOUNDS(threads, blocks)
 
 struct alignas(8) uint2 {
@@ -94,6 +95,12 @@ static inline float bits_float(uint32_t bits) {
     memcpy(&v, &bits, sizeof v);
     return v;
 }
+static inline float reciprocal(float x) {
+    return 1.0f / x;
+}
+static inline float inverse_root(float x) {
+    return 1.0f / sqrtf(x);
+}
 static inline float warp_shuffle_xor(float v, int mask) {
     return bits_float(emulator_exchange(float_bits(v))[(thread_index() & 31) ^ mask]);
 }
@@ -122,6 +129,12 @@ static inline float warp_max(float v) {
     const uint32_t *lanes = emulator_exchange(float_bits(v));
     float most = bits_float(lanes[0]);
     for (int i = 1; i < 32; i++) most = fmaxf(most, bits_float(lanes[i]));
+    return most;
+}
+static inline uint32_t warp_most(uint32_t v) {
+    const uint32_t *lanes = emulator_exchange(v);
+    uint32_t most = lanes[0];
+    for (int i = 1; i < 32; i++) most = lanes[i] > most ? lanes[i] : most;
     return most;
 }
 static inline void atomic_add(uint32_t *p, uint32_t v) {

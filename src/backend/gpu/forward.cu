@@ -102,10 +102,10 @@ static void carve_all(carver *c, const ds4_hparams *hp, const sizes &s, buffers 
     carve(c, &b->wanted, n);
     carve(c, &b->small, 1);
     carve(c, &b->steer, 2 * n * hp->n_layers);
-    carve(c, &b->angles, 2 * n * rope);
+    carve(c, &b->angles, 4 * n * rope);
     carve(c, &b->streams, n * hp->n_streams * embd);
     carve(c, &b->mix, n * n_mix);
-    carve(c, &b->partial, n * slices * (n_mix + 1));
+    carve(c, &b->partial, n * slices * (n_mix >= HYPER_SUMS ? n_mix + 1 : (size_t)HYPER_SUMS));
     carve_activation(c, s, &b->x, n, embd);
     carve_activation(c, s, &b->q_low, n, hp->q_lora);
     carve_activation(c, s, &b->heads, n, (size_t)hp->n_heads * hp->head_dim);
@@ -207,6 +207,11 @@ static void fill_view(forward *f, const ds4_engine_options *options) {
     v.slowdown = f->b.slowdown;
     v.rope_float32 = options->rope_angles == DS4_ROPE_ANGLES_FLOAT32;
     v.angles = f->b.angles;
+    v.window_ratio[0] = DS4_RATIO_OVERLAP;
+    v.window_ratio[1] = 1;
+    for (uint32_t l = 0; l < hp->n_layers; l++)
+        if (hp->ratio[l] > 1 && hp->ratio[l] != DS4_RATIO_OVERLAP)
+            v.window_ratio[1] = (int)hp->ratio[l];
     f->view = v;
 }
 

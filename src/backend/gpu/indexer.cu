@@ -166,7 +166,7 @@ DEVICE void round_query(float norm, float *x) {
         most = fmaxf(most, fabsf(x[i]));
     }
     most = fmaxf(most, warp_shuffle_xor(most, 1)); /* two lanes have a block */
-    int k = ceil_log2(most / 6.0f);
+    int k = fp4_exponent(most);
     float inverse = power_of_two(-k), scale = power_of_two(k);
     UNROLL
     for (int i = 0; i < SPAN; i++)

@@ -14,6 +14,11 @@ void repack_run(device *d, int type, const uint8_t *source, size_t row_bytes, co
 void tiled_strides(int type, int n_in, uint32_t *code_stride, uint32_t *scale_stride);
 void repacked_strides(int type, int n_padded, uint32_t *code_stride, uint32_t *scale_stride);
 
+/* embed.cu */
+void embed_run(device *d, const step_view &v, const matrix &table, const uint32_t *iq2,
+               float *streams);
+void angles_run(device *d, const step_view &v, float *angles);
+
 /* hyper.cu */
 struct mixer {
     const void *fn; /* [n_mix][C*E], float or half */
@@ -27,12 +32,10 @@ struct sub_layer_output {
     const float *more;  /* [n_rows * n_more][E] */
     int n_more;
 };
-void embed_run(device *d, const step_view &v, const matrix &table, const uint32_t *iq2,
-               float *streams);
-void angles_run(device *d, const step_view &v, float *angles);
 /* Mixes the last sub-layer's output into the streams (with the mixer in `mix`), and begins the next
  * mixer's product: partial sums per slice of columns. */
 #define HYPER_SLICES(n_embd) (((n_embd) + WARP - 1) / WARP)
+enum { HYPER_SUMS = 36 /* of a slice of four streams; n_mix + 1 of any other number */ };
 void hyper_mix_run(device *d, const step_view &v, float *streams, const float *mix,
                    const sub_layer_output &y, const mixer &next, float *partial);
 /* Finishes it: mix = pre, post, P of the rows; x = norm(sum of pre_c stream_c) * norm_weight.
@@ -40,7 +43,7 @@ void hyper_mix_run(device *d, const step_view &v, float *streams, const float *m
 void hyper_finish_run(device *d, const step_view &v, const float *streams, const float *partial,
                       const mixer &m, const float *norm_weight, float *mix, const activation &x,
                       int n, const int *rows, int only_pre);
-/* y[row] = sum, then the steering edit of each row (backend/cpu/steer.c). */
+/* embed.cu: y[row] = sum, then the steering edit of each row (backend/cpu/steer.c). */
 struct steer_row {
     float scale;
     int mode;

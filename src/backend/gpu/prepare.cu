@@ -6,55 +6,71 @@
 
 namespace GPU_NAMESPACE {
 
-enum { THREADS = 256 };
+enum { THREADS = 512 };
+static_assert(THREADS >= (int)MAX_HEAD_DIM && THREADS >= (int)MAX_INDEX_DIM, "a thread per lane");
 
 struct prepare_arguments {
     step_view v;
     attention_inputs in;
+    int rehearse; /* sinkhorn.h */
 };
 
-DEVICE float rms_scale(const float *x, int n, float eps, float *scratch) {
-    float squares = 0.0f;
-    UNROLL_8
-    for (int i = thread_index(); i < n; i += THREADS) squares = fmaf(x[i], x[i], squares);
-    return 1.0f / sqrtf(block_sum(squares, scratch) / (float)n + eps);
+/* In all of this: weights, and what is known of the step, are read before the launch before ends.
+ */
+
+/* 1 / RMS of n numbers from the squares that each thread has. */
+DEVICE float rms_scale(float squares, int n, float eps, float *scratch) {
+    return inverse_root(fmaf(block_sum(squares, scratch), 1.0f / (float)n, eps));
 }
 
+DEVICE float4 load_quad(const float *x, int quad, int n_quads) {
+    return quad < n_quads ? ((const float4 *)x)[quad] : float4{0, 0, 0, 0};
+}
+
+DEVICE float add_squares(float sum, float4 x) {
+    return fmaf(x.x, x.x, fmaf(x.y, x.y, fmaf(x.z, x.z, fmaf(x.w, x.w, sum))));
+}
+
+/* A thread's first quad stays in its registers. */
 DEVICE void prepare_query(const prepare_arguments &a, int row, float *scratch) {
-    int n_quads = a.in.q_lora_dim / 4;
+    int n_quads = a.in.q_lora_dim / 4, t = thread_index();
     const float *q = a.in.q_lora + (size_t)row * (size_t)a.in.q_lora_dim;
-    float scale = rms_scale(q, a.in.q_lora_dim, a.v.rms_eps, scratch);
-    for (int quad = thread_index(); quad - lane_index() < n_quads; quad += THREADS) {
-        bool inside = quad < n_quads;
-        float4 x = {0, 0, 0, 0}, w = x;
-        if (inside) x = ((const float4 *)q)[quad], w = ((const float4 *)a.in.q_lora_norm)[quad];
+    float4 w = load_quad(a.in.q_lora_norm, t, n_quads);
+    previous_launch();
+    float4 x = load_quad(q, t, n_quads);
+    float squares = add_squares(0.0f, x);
+    NOT_UNROLLED
+    for (int quad = t + THREADS; quad < n_quads; quad += THREADS)
+        squares = add_squares(squares, load_quad(q, quad, n_quads));
+    float scale = rms_scale(squares, a.in.q_lora_dim, a.v.rms_eps, scratch);
+    NOT_UNROLLED
+    for (int quad = t; quad - lane_index() < n_quads; quad += THREADS) {
+        if (quad != t) {
+            x = load_quad(q, quad, n_quads);
+            w = load_quad(a.in.q_lora_norm, quad, n_quads);
+        }
         store_quad(
             a.in.q_low, row, quad,
             float4{x.x * scale * w.x, x.y * scale * w.y, x.z * scale * w.z, x.w * scale * w.w},
-            inside);
+            quad < n_quads);
     }
 }
 
 DEVICE void prepare_raw(const prepare_arguments &a, int row, float *work, float *scratch) {
     const step_view &v = a.v;
+    int i = thread_index();
+    bool inside = i < v.head_dim;
     float *kv = a.in.kv + (size_t)row * (size_t)v.head_dim;
-    float scale = rms_scale(kv, v.head_dim, v.rms_eps, scratch);
-    for (int i = thread_index(); i < v.head_dim; i += THREADS)
-        work[i] = kv[i] * scale * a.in.kv_norm[i];
-    block_barrier();
-    int plain = v.head_dim - v.rope_dim, kind = a.in.ratio != 0;
-    const float *angles =
-        v.angles + ((size_t)kind * (size_t)v.n_rows + (size_t)row) * (size_t)v.rope_dim;
-    for (int i = thread_index(); i < v.rope_dim / 2; i += THREADS)
-        rotate_pair(float2{angles[2 * i], angles[2 * i + 1]}, work + plain + 2 * i);
-    round_row(v, work, nullptr);
-    block_barrier();
     const layer_state &state = state_of(v, a.in.layer, row);
     float *ring = state.raw + (size_t)(v.position[row] % v.raw_slots) * (size_t)v.head_dim;
-    for (int i = thread_index(); i < v.head_dim; i += THREADS) {
-        kv[i] = work[i];
-        if (a.in.keep) ring[i] = work[i];
-    }
+    float w = inside ? a.in.kv_norm[i] : 0.0f;
+    previous_launch();
+    float x = inside ? kv[i] : 0.0f;
+    float scale = rms_scale(x * x, v.head_dim, v.rms_eps, scratch);
+    if (inside) work[i] = x * scale * w;
+    block_barrier();
+    finish_row(v, work, angles_of(v, a.in.ratio != 0, row), nullptr, kv,
+               a.in.keep ? ring : nullptr);
 }
 
 /* One compressor of a layer. */
@@ -81,101 +97,183 @@ DEVICE compressor compressor_of(const prepare_arguments &a, int row, int indexer
     return c;
 }
 
-/* Input lane of a position: of this step's rows if it is among them, else from the session's ring.
+/* Where a window's inputs lie: of this step's rows if they are among them, else in the session's
+ * ring. With overlap: the window before gives its first half of lanes, this window its second half.
  */
-DEVICE void input_at(const compressor &c, const item_info &item, int position, int lane,
-                     float *value, float *gate) {
-    if (position >= item.position) {
-        size_t at =
-            (size_t)(item.first_row + position - item.position) * (size_t)c.width + (size_t)lane;
-        *value = c.value[at];
-        *gate = c.gate[at] + c.ape[position % c.ratio * c.width + lane];
-    } else {
-        size_t at = (size_t)(position % c.n_slots) * (size_t)c.width + (size_t)lane;
-        *value = c.ring_value[at];
-        *gate = c.ring_gate[at];
-    }
-}
+enum { CANDIDATES = 128 /* at once */ };
 
-/* Per lane: softmax of the gates over the candidates, applied to the values. */
-DEVICE float pool_lane(const compressor &c, const item_info &item, int index, int d) {
+struct candidate {
+    const float *value, *gate;
+    const float *ape; /* NULL: the gate has it */
+};
+
+DEVICE candidate find_candidate(const compressor &c, const item_info &item, int index, int k) {
     bool overlap = c.ratio == DS4_RATIO_OVERLAP;
-    int first = overlap && index > 0 ? (index - 1) * c.ratio : index * c.ratio;
-    float value, gate, top = -INFINITY, weight = 0.0f, total = 0.0f;
-    UNROLL_8
-    for (int p = first; p < (index + 1) * c.ratio; p++) {
-        int lane = overlap && p >= index * c.ratio ? c.row_width + d : d;
-        input_at(c, item, p, lane, &value, &gate);
-        top = fmaxf(top, gate);
+    int p = (overlap && index > 0 ? index - 1 : index) * c.ratio + k;
+    int half = overlap && p >= index * c.ratio ? c.row_width : 0;
+    candidate s;
+    if (p >= item.position) {
+        size_t at = (size_t)(item.first_row + p - item.position) * (size_t)c.width + (size_t)half;
+        s.value = c.value + at;
+        s.gate = c.gate + at;
+        s.ape = c.ape + p % c.ratio * c.width + half;
+    } else {
+        size_t at = (size_t)(p % c.n_slots) * (size_t)c.width + (size_t)half;
+        s.value = c.ring_value + at;
+        s.gate = c.ring_gate + at;
+        s.ape = nullptr;
     }
-    UNROLL_8
-    for (int p = first; p < (index + 1) * c.ratio; p++) {
-        int lane = overlap && p >= index * c.ratio ? c.row_width + d : d;
-        input_at(c, item, p, lane, &value, &gate);
-        float e = expf(gate - top);
-        weight += e;
-        total = fmaf(e, value, total);
-    }
-    return total / weight;
+    return s;
 }
 
-DEVICE void close_window(const prepare_arguments &a, const compressor &c, const item_info &item,
-                         int row, int indexer, float *work, float *scratch) {
+/* Softmax of the gates, applied to the values, so far. */
+struct pool {
+    float top, weight, total;
+};
+
+/* Per lane; a few candidates are on their way together. */
+DEVICE void pool_lane(const candidate *from, int n, int d, pool *sum) {
+    enum { AT_ONCE = 8 };
+    NOT_UNROLLED
+    for (int k0 = 0; k0 < n; k0 += AT_ONCE) {
+        float value[AT_ONCE], gate[AT_ONCE], ape[AT_ONCE], top = sum->top;
+        UNROLL
+        for (int k = 0; k < AT_ONCE; k++) {
+            value[k] = ape[k] = 0.0f;
+            gate[k] = -INFINITY;
+            if (k0 + k >= n) continue;
+            const candidate &s = from[k0 + k];
+            value[k] = s.value[d];
+            gate[k] = s.gate[d];
+            if (s.ape != nullptr) ape[k] = s.ape[d];
+        }
+        UNROLL
+        for (int k = 0; k < AT_ONCE; k++) top = fmaxf(top, gate[k] += ape[k]);
+        float factor = expf(sum->top - top);
+        sum->top = top;
+        sum->weight *= factor;
+        sum->total *= factor;
+        UNROLL
+        for (int k = 0; k < AT_ONCE; k++) {
+            float e = expf(gate[k] - top);
+            sum->weight += e;
+            sum->total = fmaf(e, value[k], sum->total);
+        }
+    }
+}
+
+/* For a third ratio, of which there are no tables. */
+DEVICE const float *make_angles(const step_view &v, int position, float *angles) {
+    for (int i = thread_index(); i < v.rope_dim / 2; i += THREADS) {
+        float2 angle = rope_angle(v, 1, i, position);
+        angles[2 * i] = angle.x;
+        angles[2 * i + 1] = angle.y;
+    }
+    return angles;
+}
+
+/* One warp. */
+DEVICE void finish_index_row(const step_view &v, const float *row, const float *angles,
+                             uint8_t *stored) {
+    float x[INDEX_PARTS];
+    UNROLL
+    for (int j = 0; j < INDEX_PARTS; j++) {
+        int i = lane_index() + WARP * j, r = i - (v.index_dim - v.rope_dim);
+        x[j] = 0.0f;
+        if (i >= v.index_dim) continue;
+        x[j] = row[i];
+        if (r < 0) continue;
+        float c = angles[r / 2 * 2], s = angles[r / 2 * 2 + 1], other = row[i ^ 1];
+        x[j] = r % 2 == 0 ? x[j] * c - other * s : other * s + x[j] * c;
+    }
+    round_index_row(v, x, stored);
+}
+
+DEVICE void close_window(const prepare_arguments &a, const compressor &c, int row, int indexer,
+                         float *work, float *scratch) {
+    SHARED candidate from[CANDIDATES];
+    SHARED float made[MAX_HEAD_DIM];
     const step_view &v = a.v;
-    int index = a.v.position[row] / c.ratio;
-    for (int d = thread_index(); d < c.row_width; d += THREADS)
-        work[d] = pool_lane(c, item, index, d);
-    block_barrier();
-    float scale = rms_scale(work, c.row_width, v.rms_eps, scratch);
-    for (int d = thread_index(); d < c.row_width; d += THREADS)
-        work[d] = work[d] * scale * c.norm[d];
-    block_barrier();
-    for (int i = thread_index(); i < v.rope_dim / 2; i += THREADS)
-        rotate_pair(rope_angle(v, 1, i, index * c.ratio), work + c.row_width - v.rope_dim + 2 * i);
-    block_barrier();
     const layer_state &state = state_of(v, a.in.layer, row);
-    if (!indexer) {
-        round_row(v, work, state.rows + (size_t)index * (size_t)v.row_stride);
-    } else if (warp_index() == 0) {
-        float x[MAX_INDEX_DIM / WARP];
-        for (int j = 0; j < v.index_dim / WARP; j++) x[j] = work[lane_index() + WARP * j];
-        round_index_row(v, x, state.index_rows + (size_t)index * (size_t)v.index_row_stride);
+    const item_info &item = v.items[v.item_of_row[row]];
+    int index = v.position[row] / c.ratio, d = thread_index();
+    int n = c.ratio == DS4_RATIO_OVERLAP && index > 0 ? 2 * c.ratio : c.ratio;
+    bool inside = d < c.row_width;
+    float norm = inside ? c.norm[d] : 0.0f;
+    pool sum = {-INFINITY, 0.0f, 0.0f};
+    NOT_UNROLLED
+    for (int k0 = 0; k0 < n; k0 += CANDIDATES) {
+        int count = n - k0 < CANDIDATES ? n - k0 : (int)CANDIDATES;
+        if (k0 > 0) block_barrier();
+        if (d < count) from[d] = find_candidate(c, item, index, k0 + d);
+        block_barrier();
+        if (k0 == 0) previous_launch();
+        if (inside) pool_lane(from, count, d, &sum);
     }
+    float x = inside ? sum.total * reciprocal(sum.weight) : 0.0f;
+    float scale = rms_scale(x * x, c.row_width, v.rms_eps, scratch);
+    x *= scale * norm;
+    int kind = c.ratio == v.window_ratio[0] ? 2 : 3;
+    const float *angles = angles_of(v, kind, row);
+    if (c.ratio != v.window_ratio[kind - 2]) angles = make_angles(v, index * c.ratio, made);
+    if (inside) work[d] = x;
+    block_barrier();
+    if (!indexer)
+        finish_row(v, work, angles, state.rows + (size_t)index * (size_t)v.row_stride, nullptr,
+                   nullptr);
+    else if (warp_index() == 0)
+        finish_index_row(v, work, angles,
+                         state.index_rows + (size_t)index * (size_t)v.index_row_stride);
 }
 
-DEVICE void keep_input(const prepare_arguments &a, const compressor &c, int row) {
-    int position = a.v.position[row];
+/* To the ring; waits for the launch before unless close_window has. */
+DEVICE void keep_input(const compressor &c, int position, int row, bool waited) {
     size_t slot = (size_t)(position % c.n_slots) * (size_t)c.width;
-    for (int i = thread_index(); i < c.width; i += THREADS) {
-        size_t at = (size_t)row * (size_t)c.width + (size_t)i;
-        c.ring_value[slot + (size_t)i] = c.value[at];
-        c.ring_gate[slot + (size_t)i] = c.gate[at] + c.ape[position % c.ratio * c.width + i];
+    const float *value = c.value + (size_t)row * (size_t)c.width;
+    const float *gate = c.gate + (size_t)row * (size_t)c.width;
+    const float *ape = c.ape + position % c.ratio * c.width;
+    int n_quads = c.width / 4, quad = thread_index();
+    float4 more = load_quad(ape, quad, n_quads);
+    if (!waited) previous_launch();
+    NOT_UNROLLED
+    for (; quad < n_quads; quad += THREADS) {
+        float4 x = load_quad(gate, quad, n_quads);
+        if (quad != thread_index()) more = load_quad(ape, quad, n_quads);
+        ((float4 *)(c.ring_value + slot))[quad] = load_quad(value, quad, n_quads);
+        ((float4 *)(c.ring_gate + slot))[quad] =
+            float4{x.x + more.x, x.y + more.y, x.z + more.z, x.w + more.w};
     }
 }
 
 /* block_x: what is done (0 query, 1 raw row, 2 the mixer's matrix, 3 compressor, 4 the indexer's);
  * block_y: row */
-KERNEL prepare_kernel(prepare_arguments a) {
+KERNEL LAUNCH_BOUNDS(THREADS, 2) prepare_kernel(ARGUMENTS prepare_arguments a) {
     next_launch();
-    previous_launch();
-    SHARED float work[MAX_HEAD_DIM], scratch[WARP + 1];
+    SHARED float work[MAX_HEAD_DIM], scratch[WARP];
     int row = block_y(), task = block_x();
     if (task == 0) {
         prepare_query(a, row, scratch);
     } else if (task == 1) {
         prepare_raw(a, row, work, scratch);
     } else if (task == 2) {
-        if (warp_index() == 0) sinkhorn_row(a.v, a.in.mix, row);
+        if (warp_index() == 0)
+            sinkhorn_row(a.v, a.in.mix, row, a.rehearse);
+        else
+            previous_launch();
     } else {
         compressor c = compressor_of(a, row, task == 4);
-        if ((a.v.position[row] + 1) % c.ratio == 0)
-            close_window(a, c, a.v.items[a.v.item_of_row[row]], row, task == 4, work, scratch);
-        if (a.in.keep) keep_input(a, c, row);
+        int position = a.v.position[row];
+        bool closes = (position + 1) % c.ratio == 0;
+        if (closes) close_window(a, c, row, task == 4, work, scratch);
+        if (a.in.keep)
+            keep_input(c, position, row, closes);
+        else if (!closes)
+            previous_launch();
     }
 }
 
 void prepare_run(device *d, const step_view &v, const attention_inputs &in) {
-    prepare_arguments a = {v, in};
+    prepare_arguments a = {v, in, 1};
     unsigned tasks = in.comp_ape == nullptr ? 3 : in.index_ape == nullptr ? 4 : 5;
     launch(d, prepare_kernel, dim3(tasks, (unsigned)v.n_rows), THREADS, 0, a);
 }
@@ -196,12 +294,12 @@ KERNEL keep_kernel(prepare_arguments a) {
             ring[i] = a.in.kv[(size_t)row * (size_t)a.v.head_dim + (size_t)i];
     } else {
         compressor c = compressor_of(a, row, task == 2);
-        if (left <= c.n_slots) keep_input(a, c, row);
+        if (left <= c.n_slots) keep_input(c, a.v.position[row], row, true);
     }
 }
 
 void keep_run(device *d, const step_view &v, const attention_inputs &in) {
-    prepare_arguments a = {v, in};
+    prepare_arguments a = {v, in, 0};
     unsigned tasks = in.comp_ape == nullptr ? 1 : in.index_ape == nullptr ? 2 : 3;
     launch(d, keep_kernel, dim3(tasks, (unsigned)v.n_rows), THREADS, 0, a);
 }

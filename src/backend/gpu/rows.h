@@ -9,10 +9,13 @@ namespace GPU_NAMESPACE {
 
 enum { FP8_BLOCK = DS4_FP8_BLOCK, FP4_BLOCK = DS4_FP4_BLOCK };
 
-/* ceil(log2(x)) for a positive normal x. */
-DEVICE int ceil_log2(float x) {
-    uint32_t bits = float_bits(x);
-    return (int)(bits >> 23) - 127 + ((bits & 0x7FFFFFu) != 0);
+/* ceil(log2(x / 448)) and ceil(log2(x / 6)) of positive normal numbers, as the CPU has them: 448 = 1.75 * 2^8, 6 = 1.5 *
+ * 2^2, and a larger fraction carries. */
+DEVICE int fp8_exponent(float x) {
+    return (int)((float_bits(x) + 0x1fffffu) >> 23) - 127 - 8;
+}
+DEVICE int fp4_exponent(float x) {
+    return (int)((float_bits(x) + 0x3fffffu) >> 23) - 127 - 2;
 }
 
 DEVICE float power_of_two(int e) { /* -126 .. 127 */
@@ -45,7 +48,8 @@ DEVICE float fp4_value(uint32_t code, float scale) {
     return bits_float((code & 7u) << 22 | (code & 8u) << 28) * 0x1p126f * scale;
 }
 
-/* cos and sin of pair i at a position; kind 0: plain layers, 1: compressed ones. */
+/* cos and sin of pair i at a position; kind 0: plain layers, 1: compressed ones. Slow: kernels have
+ * tables (angles_of). */
 DEVICE float2 rope_angle(const step_view &v, int kind, int i, int position) {
     const double two_pi = 6.283185307179586;
     double angle;
@@ -60,40 +64,67 @@ DEVICE float2 rope_angle(const step_view &v, int kind, int i, int position) {
     return float2{(float)cos(angle), (float)sin(angle)};
 }
 
+/* Of a row: at its position, for plain layers (kind 0) and compressed ones (1), and where the window
+ * that it is in begins (2: ratio-4 layers, 3: others). */
+enum { ANGLE_KINDS = 4 };
+
+DEVICE const float *angles_of(const step_view &v, int kind, int row) {
+    return v.angles + ((size_t)kind * (size_t)v.n_rows + (size_t)row) * (size_t)v.rope_dim;
+}
+
 DEVICE void rotate_pair(float2 angle, float *lanes) {
     float a = lanes[0], b = lanes[1];
     lanes[0] = a * angle.x - b * angle.y;
     lanes[1] = a * angle.y + b * angle.x;
 }
 
-/* Rounds a row in shared memory as the CPU's codec does, by all threads of the block; `stored`,
- * when set, gets the codes. */
-DEVICE void round_row(const step_view &v, float *row, uint8_t *stored) {
-    int plain = v.head_dim - v.rope_dim;
-    block_barrier();
-    if (v.kv_sim != DS4_KV_SIM_FULL) {
-        for (int i = thread_index(); i < v.head_dim && stored != nullptr; i += block_threads())
-            ((float *)stored)[i] = row[i];
-        return;
-    }
-    for (int i = thread_index(); i < v.rope_dim; i += block_threads()) {
-        uint16_t half = float_to_half_bits(row[plain + i]);
-        row[plain + i] = half_bits_to_float(half);
-        if (stored != nullptr) ((uint16_t *)stored)[i] = half;
-    }
-    for (int b = warp_index(); b < plain / FP8_BLOCK; b += block_threads() / WARP) {
-        float *block = row + b * FP8_BLOCK;
-        float x0 = block[lane_index()], x1 = block[lane_index() + WARP];
-        float most = warp_max(fmaxf(fmaxf(fabsf(x0), fabsf(x1)), 1e-4f));
-        int k = ceil_log2(most / 448.0f);
-        uint32_t c0 = fp8_code(x0, k), c1 = fp8_code(x1, k);
-        block[lane_index()] = fp8_value(c0, power_of_two(k));
-        block[lane_index() + WARP] = fp8_value(c1, power_of_two(k));
+/* A row in shared memory, by all threads of the block, after a barrier: rotary embedding of its last
+ * lanes by `angles` (cosine, sine), then rounding as the CPU's codec does. `stored`, when set, gets
+ * the codes, the `values` that are set get the row. */
+DEVICE void finish_row(const step_view &v, const float *row, const float *angles, uint8_t *stored,
+                       float *values, float *more_values) {
+    int plain = v.head_dim - v.rope_dim, warps = block_threads() / WARP, lane = lane_index();
+    bool rounded = v.kv_sim == DS4_KV_SIM_FULL;
+    for (int i = lane; i < v.rope_dim && warp_index() == warps - 1; i += WARP) {
+        float c = angles[i / 2 * 2], s = angles[i / 2 * 2 + 1];
+        float x = row[plain + i], other = row[plain + (i ^ 1)];
+        x = i % 2 == 0 ? x * c - other * s : other * s + x * c;
+        uint16_t half = float_to_half_bits(x);
+        if (rounded) x = half_bits_to_float(half);
+        if (values != nullptr) values[plain + i] = x;
+        if (more_values != nullptr) more_values[plain + i] = x;
         if (stored == nullptr) continue;
-        uint8_t *codes = stored + 2 * v.rope_dim;
-        codes[b * FP8_BLOCK + lane_index()] = (uint8_t)c0;
-        codes[b * FP8_BLOCK + lane_index() + WARP] = (uint8_t)c1;
-        if (lane_index() == 0) codes[plain + b] = (uint8_t)(k + 127);
+        if (rounded)
+            ((uint16_t *)stored)[i] = half;
+        else
+            ((float *)stored)[plain + i] = x;
+    }
+    for (int b = warp_index(); b * FP8_BLOCK < plain; b += warps) {
+        float x[2], most = 1e-4f;
+        UNROLL
+        for (int j = 0; j < 2; j++) {
+            int i = b * FP8_BLOCK + j * WARP + lane;
+            x[j] = i < plain ? row[i] : 0.0f;
+            most = fmaxf(most, fabsf(x[j]));
+        }
+        int k = fp8_exponent(warp_max(most));
+        NOT_UNROLLED
+        for (int j = 0; j < 2; j++) {
+            int i = b * FP8_BLOCK + j * WARP + lane;
+            if (i >= plain) continue;
+            float y = j == 0 ? x[0] : x[1];
+            if (rounded) {
+                uint32_t code = fp8_code(y, k);
+                y = fp8_value(code, power_of_two(k));
+                if (stored != nullptr) stored[2 * v.rope_dim + i] = (uint8_t)code;
+            } else if (stored != nullptr) {
+                ((float *)stored)[i] = y;
+            }
+            if (values != nullptr) values[i] = y;
+            if (more_values != nullptr) more_values[i] = y;
+        }
+        if (rounded && stored != nullptr && lane == 0)
+            stored[2 * v.rope_dim + plain + b] = (uint8_t)(k + 127);
     }
 }
 
@@ -149,7 +180,7 @@ DEVICE void round_index_row(const step_view &v, float *x, uint8_t *stored) {
         if (j >= n) continue;
         x[j] *= norm;
         float most = warp_max(fmaxf(fabsf(x[j]), 6.0f * 0x1p-126f));
-        int k = ceil_log2(most / 6.0f);
+        int k = fp4_exponent(most);
         uint32_t code = fp4_code(x[j], any_power_of_two(-k));
         x[j] = fp4_value(code, any_power_of_two(k));
         int neighbour = warp_shuffle((int)code, lane_index() ^ 1);

@@ -50,6 +50,7 @@ struct step_view {
     float rope_ratio[2];
     int rope_float32;
     const float *angles; /* [kind][n_rows][rope_dim] cosine, sine */
+    int window_ratio[2]; /* of kinds 2 and 3 (rows.h); other ratios have no angles there */
 };
 
 DEVICE const layer_state &state_of(const step_view &v, int layer, int row) {
