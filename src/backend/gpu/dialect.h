@@ -9,6 +9,7 @@
 #ifndef DS4_BACKEND_GPU_DIALECT_H
 #define DS4_BACKEND_GPU_DIALECT_H
 
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -88,6 +89,12 @@ DEVICE float warp_max(float v) {
 }
 DEVICE uint32_t warp_most(uint32_t v) {
     return __reduce_max_sync(0xffffffffu, v);
+}
+DEVICE uint32_t warp_total(uint32_t v) {
+    return __reduce_add_sync(0xffffffffu, v);
+}
+DEVICE uint32_t atomic_next(uint32_t *p) { /* adds 1; what it was */
+    return atomicAdd(p, 1);
 }
 DEVICE void atomic_add(uint32_t *p, uint32_t v) {
     atomicAdd(p, v);

@@ -137,6 +137,15 @@ static inline uint32_t warp_most(uint32_t v) {
     for (int i = 1; i < 32; i++) most = lanes[i] > most ? lanes[i] : most;
     return most;
 }
+static inline uint32_t warp_total(uint32_t v) {
+    const uint32_t *lanes = emulator_exchange(v);
+    uint32_t total = 0;
+    for (int i = 0; i < 32; i++) total += lanes[i];
+    return total;
+}
+static inline uint32_t atomic_next(uint32_t *p) {
+    return (*p)++;
+}
 static inline void atomic_add(uint32_t *p, uint32_t v) {
     *p += v; /* fibers give way only where they say so */
 }

@@ -9,7 +9,6 @@ enum { ROUTE_THREADS = 256, GROUP_THREADS = 256 };
 struct route_arguments {
     step_view v;
     routing r;
-    int rehearse; /* hyper.cu */
 };
 
 /* sqrt(softplus(z)) */
@@ -64,7 +63,7 @@ DEVICE void find_candidates(const routing &r, const route_memory &m, const float
     NOT_UNROLLED
     for (int g = warp_index(); g < m.groups; g += ROUTE_THREADS / WARP) {
         int e = g * WARP + lane_index();
-        float product = products != nullptr && e < r.n_experts ? products[e] : 0.0f;
+        float product = e < r.n_experts ? products[e] : 0.0f;
         if (g >= ROUTE_THREADS / WARP) bias = expert_bias(r, e);
         float s = router_score(product);
         uint32_t key = e < r.n_experts ? rank_key(s + bias) : 0;
@@ -101,14 +100,14 @@ DEVICE void take_named(const routing &r, const route_memory &m, const float *pro
     NOT_UNROLLED
     for (int u = lane_index(); u < r.n_used; u += WARP) {
         int e = u < WARP ? named : named_experts[u];
-        m.score[e] = router_score(products != nullptr ? products[e] : 0.0f);
+        m.score[e] = router_score(products[e]);
         m.chosen[u] = e;
     }
     warp_barrier();
 }
 
 /* Weights of the chosen. One warp; two passes: their total first. */
-DEVICE void weigh_chosen(const routing &r, const route_memory &m, int row, bool dry) {
+DEVICE void weigh_chosen(const routing &r, const route_memory &m, int row) {
     float total = 0.0f, factor = 0.0f;
     NOT_UNROLLED
     for (int pass = 0; pass < 2; pass++) {
@@ -117,7 +116,7 @@ DEVICE void weigh_chosen(const routing &r, const route_memory &m, int row, bool 
             int e = u < r.n_used ? m.chosen[u] : 0;
             float s = u < r.n_used ? m.score[e] : 0.0f;
             total += warp_sum(s);
-            if (pass == 0 || u >= r.n_used || dry) continue;
+            if (pass == 0 || u >= r.n_used) continue;
             r.weight[row * r.n_used + u] = s * factor;
             r.expert[row * r.n_used + u] = e;
         }
@@ -133,7 +132,7 @@ KERNEL LAUNCH_BOUNDS(ROUTE_THREADS, 1) route_kernel(ARGUMENTS route_arguments a)
     int row = block_x();
     if (block_y() == 1) {
         if (warp_index() == 0)
-            sinkhorn_row(a.v, r.mix, row, a.rehearse);
+            sinkhorn_row(a.v, r.mix, row);
         else
             previous_launch();
         return;
@@ -146,23 +145,17 @@ KERNEL LAUNCH_BOUNDS(ROUTE_THREADS, 1) route_kernel(ARGUMENTS route_arguments a)
         if (thread_index() < r.n_used) named = names[thread_index()];
     }
     float bias = expert_bias(r, thread_index());
-    NOT_UNROLLED
-    for (int dry = a.rehearse; dry >= 0; dry--) {
-        const float *products = dry ? nullptr : r.score + (size_t)row * (size_t)r.n_experts;
-        if (!dry) {
-            block_barrier();
-            previous_launch();
-        }
-        if (names == nullptr) {
-            find_candidates(r, m, products, bias);
-            block_barrier();
-            choose_best(r, m);
-            block_barrier();
-        }
-        if (warp_index() != 0) continue;
-        if (names != nullptr) take_named(r, m, products, names, named);
-        weigh_chosen(r, m, row, dry);
+    const float *products = r.score + (size_t)row * (size_t)r.n_experts;
+    previous_launch();
+    if (names == nullptr) {
+        find_candidates(r, m, products, bias);
+        block_barrier();
+        choose_best(r, m);
+        block_barrier();
     }
+    if (warp_index() != 0) return;
+    if (names != nullptr) take_named(r, m, products, names, named);
+    weigh_chosen(r, m, row);
 }
 
 /* Pairs sorted by expert, rows ascending, cut into tiles. A block does one expert: when the number
@@ -277,7 +270,7 @@ int most_expert_tiles(int n_pairs, int n_experts, int tile_rows) {
 }
 
 void route_run(device *d, const step_view &v, const routing &r) {
-    route_arguments a = {v, r, 1};
+    route_arguments a = {v, r};
     size_t groups = (size_t)route_groups(r);
     size_t words = groups * WARP + 2 * groups * (size_t)route_best(r) + (size_t)r.n_used;
     launch(d, route_kernel, dim3((unsigned)v.n_rows, 2), ROUTE_THREADS, words * sizeof(float), a);

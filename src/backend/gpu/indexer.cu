@@ -1,10 +1,10 @@
-/* The indexer of ratio-4 layers: scores of every visible compressed row, and the best of them. */
+/* The indexer of ratio-4 layers: scores of every visible compressed row. */
 #include "backend/gpu/kernels.h"
 #include "backend/gpu/rows.h"
 
 namespace GPU_NAMESPACE {
 
-enum { THREADS = 256, KEYS = 64, HEADS = 16, RADIX_BITS = 11, RADIX = 1 << RADIX_BITS };
+enum { THREADS = 256, KEYS = 64, HEADS = 16 };
 
 DEVICE int visible_rows(const step_view &v, int row) {
     return (v.position[row] + 1) / DS4_RATIO_OVERLAP;
@@ -130,9 +130,8 @@ enum {
     TILE_STRIDE = 2 * TILE_DIM + 16,
     STEPS = TILE_DIM / 16,
     TILE_THREADS = 512,
-    LANES = 8,               /* of a head's query */
-    SPAN = TILE_DIM / LANES, /* its elements in a lane */
-    HEADS_AT_ONCE = WARP / LANES,
+    SPAN = TILE_DIM / WARP, /* elements of a head's query in a lane */
+    WARP_HEADS = TILE_HEADS / (TILE_THREADS / WARP),
     PIECES = KEYS * TILE_DIM / 8 / TILE_THREADS /* of 8 codes, of each thread */
 };
 
@@ -143,7 +142,7 @@ DEVICE float nearest_fp4(float v) {
     return (v + shift) - shift;
 }
 
-/* round_index_row, with SPAN neighbours in each of LANES lanes. */
+/* round_index_row, with SPAN neighbours in each lane. */
 DEVICE void round_query(float norm, float *x) {
     UNROLL
     for (int stride = 1; stride < SPAN; stride *= 2) UNROLL
@@ -154,7 +153,7 @@ DEVICE void round_query(float norm, float *x) {
         x[i + stride] = a - b;
     }
     NOT_UNROLLED
-    for (int mask = 1; mask < LANES; mask *= 2) {
+    for (int mask = 1; mask < WARP; mask *= 2) {
         float sign = lane_index() & mask ? -1.0f : 1.0f;
         UNROLL
         for (int i = 0; i < SPAN; i++) x[i] = fmaf(sign, x[i], warp_shuffle_xor(x[i], mask));
@@ -165,7 +164,9 @@ DEVICE void round_query(float norm, float *x) {
         x[i] *= norm;
         most = fmaxf(most, fabsf(x[i]));
     }
-    most = fmaxf(most, warp_shuffle_xor(most, 1)); /* two lanes have a block */
+    UNROLL
+    for (int mask = 1; mask < FP4_BLOCK / SPAN; mask *= 2)
+        most = fmaxf(most, warp_shuffle_xor(most, mask));
     int k = fp4_exponent(most);
     float inverse = power_of_two(-k), scale = power_of_two(k);
     UNROLL
@@ -173,40 +174,39 @@ DEVICE void round_query(float norm, float *x) {
         x[i] = nearest_fp4(fmaxf(fminf(x[i] * inverse, 6.0f), -6.0f)) * scale;
 }
 
-/* Heads of a row's query to halves; those that there are not are zeros. */
+/* Heads of a row's query to halves; those that there are not are zeros. All of a warp's are on
+ * their way at once; instructions are few, since most of their time is that they come. */
 DEVICE void make_queries(const select_arguments &a, int row, uint8_t *queries) {
     const step_view &v = a.v;
-    int first = lane_index() % LANES * SPAN, plain = TILE_DIM - v.rope_dim;
-    const float *angles = v.angles + ((size_t)v.n_rows + (size_t)row) * (size_t)v.rope_dim;
+    int first = lane_index() * SPAN, plain = TILE_DIM - v.rope_dim, head = warp_index() * WARP_HEADS;
+    float4 angles = {1, 0, 1, 0}, next[WARP_HEADS];
+    UNROLL
+    for (int i = 0; i < WARP_HEADS; i++) {
+        const float *q = a.s.query + ((size_t)row * (size_t)v.index_heads + (size_t)(head + i)) *
+                                         (size_t)TILE_DIM;
+        next[i] = float4{0, 0, 0, 0};
+        if (head + i < v.index_heads) next[i] = *(const float4 *)(q + first);
+    }
+    if (first >= plain) angles = *(const float4 *)(angles_of(v, 1, row) + first - plain);
     NOT_UNROLLED
-    for (int h0 = warp_index() * HEADS_AT_ONCE; h0 < TILE_HEADS;
-         h0 += TILE_THREADS / WARP * HEADS_AT_ONCE) {
-        int head = h0 + lane_index() / LANES;
-        const float *q =
-            a.s.query + ((size_t)row * (size_t)v.index_heads + (size_t)head) * (size_t)TILE_DIM;
-        float x[SPAN];
+    for (int i = 0; i < WARP_HEADS; i++) {
+        float x[SPAN] = {next[0].x, next[0].y, next[0].z, next[0].w};
         UNROLL
-        for (int i = 0; i < SPAN; i += 4) {
-            float4 quad = {0, 0, 0, 0};
-            if (head < v.index_heads) quad = *(const float4 *)(q + first + i);
-            x[i] = quad.x, x[i + 1] = quad.y, x[i + 2] = quad.z, x[i + 3] = quad.w;
+        for (int k = 1; k < WARP_HEADS; k++) next[k - 1] = next[k];
+        if (first >= plain) {
+            rotate_pair(float2{angles.x, angles.y}, x);
+            rotate_pair(float2{angles.z, angles.w}, x + 2);
         }
-        UNROLL
-        for (int i = 0; i < SPAN; i += 2)
-            if (first + i >= plain)
-                rotate_pair(*(const float2 *)(angles + first + i - plain), x + i);
         round_query(a.norm, x);
-        uint32_t words[SPAN / 2];
-        UNROLL
-        for (int i = 0; i < SPAN / 2; i++) words[i] = floats_half2(x[2 * i], x[2 * i + 1]);
-        uint4 *to = (uint4 *)(queries + head * TILE_STRIDE + 2 * first);
-        to[0] = uint4{words[0], words[1], words[2], words[3]};
-        to[1] = uint4{words[4], words[5], words[6], words[7]};
+        *(uint2 *)(queries + (head + i) * TILE_STRIDE + 2 * first) =
+            uint2{floats_half2(x[0], x[1]), floats_half2(x[2], x[3])};
     }
 }
 
-DEVICE uint32_t fp4_half(uint32_t code) { /* E2M1 in the top bits of a half is the value x 2^-14 */
-    return (code & 7u) << 9 | (code & 8u) << 12;
+/* Two codes, of a byte. E2M1 in the top bits of a half is the value x 2^-14. */
+DEVICE uint32_t fp4_halves(uint32_t codes) {
+    uint32_t u = (codes | codes << 12) & 0x000f000fu;
+    return (u & 0x00070007u) << 9 | (u & 0x00080008u) << 12;
 }
 
 /* Keys [first, first + KEYS) as they come: 8 codes and their scale; then as halves. Those beyond
@@ -240,9 +240,7 @@ DEVICE void store_keys(const key_piece *p, uint8_t *tile) {
         uint32_t factor = (uint32_t)exponent * 0x04000400u, words[4];
         UNROLL
         for (int w = 0; w < 4; w++)
-            words[w] = half2_multiply(fp4_half(p[j].codes >> (8 * w) & 15) |
-                                          fp4_half(p[j].codes >> (8 * w + 4) & 15) << 16,
-                                      factor);
+            words[w] = half2_multiply(fp4_halves(p[j].codes >> (8 * w)), factor);
         *(uint4 *)(tile + k * TILE_STRIDE + 2 * e) = uint4{words[0], words[1], words[2], words[3]};
     }
 }
@@ -273,13 +271,11 @@ DEVICE void score_keys(const uint32_t (*left)[4], const float *weight, int octet
     }
 }
 
-/* Scores of a row's keys [first, end). */
+/* Scores of a row's keys [first, end), the first of which are on their way. */
 DEVICE void score_part(const select_arguments &a, int row, const uint8_t *rows, int first, int end,
-                       score_memory &m) {
+                       key_piece *p, score_memory &m) {
     const step_view &v = a.v;
     int lane = lane_index(), tile = warp_index() % 4, part = warp_index() / 4;
-    key_piece p[PIECES];
-    load_keys(v, rows, first, end, p);
     float weight[2];
     UNROLL
     for (int i = 0; i < 2; i++) {
@@ -323,150 +319,18 @@ KERNEL LAUNCH_BOUNDS(TILE_THREADS, 2) tile_score_kernel(ARGUMENTS select_argumen
     int end =
         first + a.tiles_per_block * KEYS < visible ? first + a.tiles_per_block * KEYS : visible;
     const uint8_t *rows = state_of(v, a.s.layer, row).index_rows;
+    bool old = end <= v.items[v.item_of_row[row]].position / DS4_RATIO_OVERLAP;
+    key_piece p[PIECES];
+    if (old) load_keys(v, rows, first, end, p); /* no launch of this step writes them */
     previous_launch();
     if (visible <= v.top_k || first >= end) return;
-    score_part(a, row, rows, first, end, m);
+    if (!old) load_keys(v, rows, first, end, p);
+    score_part(a, row, rows, first, end, p, m);
 }
 
 static bool tile_scores_suit(const step_view &v) {
     return v.kv_sim != DS4_KV_SIM_NONE && v.index_dim == TILE_DIM && v.index_heads <= TILE_HEADS &&
            v.rope_dim % 4 == 0;
-}
-
-/* ---- the best ---- */
-
-/* Unsigned keys in the order of the floats. */
-DEVICE uint32_t sort_key(float score) {
-    uint32_t bits = float_bits(score + 0.0f); /* -0 ranks as 0 */
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-
-enum { SELECT_THREADS = 1024, SELECT_WARPS = SELECT_THREADS / WARP, KEPT = 16 };
-
-/* A warp's part of a row's keys, [first, first + 32 per), 32 side by side: in registers when they
- * are few. */
-struct warp_keys {
-    const float *scores;
-    int first, per, n;
-    uint32_t kept[KEPT];
-};
-
-DEVICE uint32_t key_at(const warp_keys &keys, int index) {
-    return index < keys.n ? sort_key(keys.scores[index]) : 0;
-}
-
-DEVICE void load_warp_keys(const float *scores, int n, warp_keys &keys) {
-    keys.scores = scores;
-    keys.per = (n + SELECT_THREADS - 1) / SELECT_THREADS;
-    keys.first = warp_index() * WARP * keys.per;
-    keys.n = n;
-    UNROLL
-    for (int k = 0; k < KEPT; k++)
-        if (k < keys.per) keys.kept[k] = key_at(keys, keys.first + k * WARP + lane_index());
-}
-
-/* visit(index, key) for each of them, by all lanes together; index may be beyond the last. */
-template <typename F> DEVICE void each_key(const warp_keys &keys, F visit) {
-    int index = keys.first + lane_index();
-    if (keys.per > KEPT) {
-        for (int k = 0; k < keys.per; k++) visit(index + k * WARP, key_at(keys, index + k * WARP));
-        return;
-    }
-    UNROLL
-    for (int k = 0; k < KEPT; k++)
-        if (k < keys.per) visit(index + k * WARP, keys.kept[k]);
-}
-
-/* Sum of the lanes before this one; *total: of all. */
-DEVICE uint32_t lanes_before(uint32_t v, uint32_t *total) {
-    int sum = (int)v;
-    UNROLL
-    for (int stride = 1; stride < WARP; stride *= 2) {
-        int other = warp_shuffle(sum, (lane_index() - stride) & (WARP - 1));
-        if (lane_index() >= stride) sum += other;
-    }
-    *total = (uint32_t)warp_shuffle(sum, WARP - 1);
-    return (uint32_t)sum - v;
-}
-
-/* The key of the k-th best and how many with that key belong to the best, by three rounds of
- * counting. A thread has two digits, the largest first. */
-DEVICE uint32_t threshold_key(const warp_keys &keys, int k, uint32_t *histogram, uint32_t *of_warp,
-                              uint32_t *state, uint32_t *n_equal) {
-    uint32_t prefix = 0, mask = 0, wanted = (uint32_t)k;
-    int top = RADIX - 1 - 2 * thread_index();
-    for (int shift = 32 - RADIX_BITS;; shift = shift > RADIX_BITS ? shift - RADIX_BITS : 0) {
-        histogram[top] = histogram[top - 1] = 0;
-        block_barrier();
-        each_key(keys, [&](int index, uint32_t key) {
-            if (index < keys.n && (key & mask) == prefix)
-                atomic_add(&histogram[key >> shift & (RADIX - 1)], 1);
-        });
-        block_barrier();
-        uint32_t sum = histogram[top] + histogram[top - 1], all, unused;
-        uint32_t above = lanes_before(sum, &all);
-        if (lane_index() == 0) of_warp[warp_index()] = all;
-        block_barrier();
-        uint32_t warps_above = lanes_before(of_warp[lane_index()], &unused);
-        above += (uint32_t)warp_shuffle((int)warps_above, warp_index());
-        if (above < wanted && above + sum >= wanted) {
-            uint32_t rest = wanted - above;
-            bool second = histogram[top] < rest;
-            state[0] = (uint32_t)(second ? top - 1 : top);
-            state[1] = second ? rest - histogram[top] : rest;
-        }
-        block_barrier();
-        uint32_t digit_mask = (uint32_t)(RADIX - 1) << shift;
-        prefix = (prefix & ~digit_mask) | state[0] << shift;
-        wanted = state[1];
-        mask |= digit_mask;
-        if (shift == 0) break;
-    }
-    *n_equal = wanted;
-    return prefix;
-}
-
-/* One block per row: rows are written ascending; ties go to the lower row. */
-KERNEL LAUNCH_BOUNDS(SELECT_THREADS, 1) select_kernel(select_arguments a) {
-    SHARED uint32_t histogram[RADIX], state[2], of_warp[SELECT_WARPS], equal_of[SELECT_WARPS];
-    const step_view &v = a.v;
-    next_launch();
-    int row = a.first_row + block_x(), visible = visible_rows(v, row);
-    previous_launch();
-    int *selected = a.s.selected + (size_t)row * (size_t)v.top_k;
-    if (visible <= v.top_k) {
-        for (int i = thread_index(); i < visible; i += block_threads()) selected[i] = i;
-        return;
-    }
-    warp_keys keys;
-    load_warp_keys(a.s.scores + (size_t)block_x() * (size_t)a.s.score_stride, visible, keys);
-    uint32_t n_equal, unused, above = 0, equal = 0;
-    uint32_t threshold = threshold_key(keys, v.top_k, histogram, of_warp, state, &n_equal);
-    each_key(keys, [&](int index, uint32_t key) {
-        above += (uint32_t)count_bits(warp_ballot(index < keys.n && key > threshold));
-        equal += (uint32_t)count_bits(warp_ballot(index < keys.n && key == threshold));
-    });
-    if (lane_index() == 0) {
-        of_warp[warp_index()] = above;
-        equal_of[warp_index()] = equal;
-    }
-    block_barrier();
-    above = lanes_before(of_warp[lane_index()], &unused);
-    equal = lanes_before(equal_of[lane_index()], &unused);
-    above = (uint32_t)warp_shuffle((int)above, warp_index());
-    equal = (uint32_t)warp_shuffle((int)equal, warp_index());
-    uint32_t below = (1u << lane_index()) - 1;
-    each_key(keys, [&](int index, uint32_t key) {
-        uint32_t better = warp_ballot(index < keys.n && key > threshold);
-        uint32_t same = warp_ballot(index < keys.n && key == threshold);
-        uint32_t n_same = equal + (uint32_t)count_bits(same & below);
-        uint32_t place =
-            above + (uint32_t)count_bits(better & below) + (n_same < n_equal ? n_same : n_equal);
-        bool taken = better >> lane_index() & 1 || (same >> lane_index() & 1 && n_same < n_equal);
-        if (taken) selected[place] = index;
-        above += (uint32_t)count_bits(better);
-        equal += (uint32_t)count_bits(same);
-    });
 }
 
 void index_select_run(device *d, const step_view &v, const selection &s) {
@@ -486,7 +350,7 @@ void index_select_run(device *d, const step_view &v, const selection &s) {
             launch(d, tile_score_kernel, dim3((unsigned)blocks, (unsigned)n), TILE_THREADS, 0, a);
         } else if (s.most_visible > v.top_k)
             launch(d, score_kernel, dim3((unsigned)tiles, (unsigned)n), THREADS, shared, a);
-        launch(d, select_kernel, dim3((unsigned)n), SELECT_THREADS, 0, a);
+        select_run(d, v, s, a.first_row, n);
     }
 }
 

@@ -83,6 +83,8 @@ struct selection {
 };
 void index_query_run(device *d, const step_view &v, const selection &s);
 void index_select_run(device *d, const step_view &v, const selection &s);
+/* select.cu: the best of n rows from first_row on, which share the scores' buffer */
+void select_run(device *d, const step_view &v, const selection &s, int first_row, int n);
 
 /* attention.cu */
 struct attention {

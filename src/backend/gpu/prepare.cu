@@ -12,7 +12,6 @@ static_assert(THREADS >= (int)MAX_HEAD_DIM && THREADS >= (int)MAX_INDEX_DIM, "a 
 struct prepare_arguments {
     step_view v;
     attention_inputs in;
-    int rehearse; /* sinkhorn.h */
 };
 
 /* In all of this: weights, and what is known of the step, are read before the launch before ends.
@@ -257,7 +256,7 @@ KERNEL LAUNCH_BOUNDS(THREADS, 2) prepare_kernel(ARGUMENTS prepare_arguments a) {
         prepare_raw(a, row, work, scratch);
     } else if (task == 2) {
         if (warp_index() == 0)
-            sinkhorn_row(a.v, a.in.mix, row, a.rehearse);
+            sinkhorn_row(a.v, a.in.mix, row);
         else
             previous_launch();
     } else {
@@ -273,7 +272,7 @@ KERNEL LAUNCH_BOUNDS(THREADS, 2) prepare_kernel(ARGUMENTS prepare_arguments a) {
 }
 
 void prepare_run(device *d, const step_view &v, const attention_inputs &in) {
-    prepare_arguments a = {v, in, 1};
+    prepare_arguments a = {v, in};
     unsigned tasks = in.comp_ape == nullptr ? 3 : in.index_ape == nullptr ? 4 : 5;
     launch(d, prepare_kernel, dim3(tasks, (unsigned)v.n_rows), THREADS, 0, a);
 }
@@ -299,7 +298,7 @@ KERNEL keep_kernel(prepare_arguments a) {
 }
 
 void keep_run(device *d, const step_view &v, const attention_inputs &in) {
-    prepare_arguments a = {v, in, 0};
+    prepare_arguments a = {v, in};
     unsigned tasks = in.comp_ape == nullptr ? 1 : in.index_ape == nullptr ? 2 : 3;
     launch(d, keep_kernel, dim3(tasks, (unsigned)v.n_rows), THREADS, 0, a);
 }

@@ -21,9 +21,25 @@ DEVICE float dot_4(float4 a, float4 b) {
     return fmaf(a.x, b.x, a.y * b.y) + fmaf(a.z, b.z, a.w * b.w);
 }
 
-/* x / (x sum + eps): what multiplies a line of sum `sum` so far, and from now on. */
-DEVICE float line_factor(float x, float sum, float eps) {
-    return x * reciprocal(fmaf(x, sum, eps));
+/* Factors of four lines, and 1 / factor: dividing a line by its sum + eps makes that the sum of its
+ * first values, times the factors across it, + eps times what it was. */
+struct line_factors {
+    float4 inverse, factor;
+};
+
+DEVICE float line_sum(float4 line, float4 across, float before) {
+    return fmaf(line.x, across.x, fmaf(line.y, across.y, before)) +
+           fmaf(line.z, across.z, line.w * across.w);
+}
+
+DEVICE void normalise(float4 a, float4 b, float4 c, float4 d, float4 across, float eps,
+                      line_factors *f) {
+    f->inverse = float4{line_sum(a, across, eps * f->inverse.x),
+                        line_sum(b, across, eps * f->inverse.y),
+                        line_sum(c, across, eps * f->inverse.z),
+                        line_sum(d, across, eps * f->inverse.w)};
+    f->factor = float4{reciprocal(f->inverse.x), reciprocal(f->inverse.y),
+                       reciprocal(f->inverse.z), reciprocal(f->inverse.w)};
 }
 
 DEVICE float component(float4 x, int i) {
@@ -36,24 +52,20 @@ DEVICE float component(float4 x, int i) {
 DEVICE float sinkhorn_4(float p, int iterations, float eps, float *entries) {
     int r = lane_index() / 4 % 4, c = lane_index() % 4;
     p = softmax_lane(p, eps);
+    warp_barrier();
     if (lane_index() < 16) entries[lane_index()] = p;
     warp_barrier();
     const float4 *row = (const float4 *)entries;
-    float4 a = row[0], b = row[1], g = row[2], h = row[3];
-    float4 of_row = {1, 1, 1, 1}, of_column = of_row;
+    float4 a = row[0], b = row[1], g = row[2], h = row[3], one = {1, 1, 1, 1};
+    float4 x = {a.x, b.x, g.x, h.x}, y = {a.y, b.y, g.y, h.y}, z = {a.z, b.z, g.z, h.z};
+    float4 w = {a.w, b.w, g.w, h.w};
+    line_factors rows = {one, one}, columns = {one, one};
     NOT_UNROLLED
     for (int i = 0; i < iterations; i++) {
-        if (i > 0)
-            of_row = float4{line_factor(of_row.x, dot_4(a, of_column), eps),
-                            line_factor(of_row.y, dot_4(b, of_column), eps),
-                            line_factor(of_row.z, dot_4(g, of_column), eps),
-                            line_factor(of_row.w, dot_4(h, of_column), eps)};
-        of_column = float4{line_factor(of_column.x, dot_4(float4{a.x, b.x, g.x, h.x}, of_row), eps),
-                           line_factor(of_column.y, dot_4(float4{a.y, b.y, g.y, h.y}, of_row), eps),
-                           line_factor(of_column.z, dot_4(float4{a.z, b.z, g.z, h.z}, of_row), eps),
-                           line_factor(of_column.w, dot_4(float4{a.w, b.w, g.w, h.w}, of_row), eps)};
+        if (i > 0) normalise(a, b, g, h, columns.factor, eps, &rows);
+        normalise(x, y, z, w, rows.factor, eps, &columns);
     }
-    return p * component(of_row, r) * component(of_column, c);
+    return p * component(rows.factor, r) * component(columns.factor, c);
 }
 
 DEVICE void sinkhorn_serial(float *p, int n, int iterations, float eps) {
@@ -77,14 +89,15 @@ DEVICE void sinkhorn_serial(float *p, int n, int iterations, float eps) {
     }
 }
 
-/* One warp: the matrix of a row's mixer, in place. It must call previous_launch() here; `rehearse`:
- * do everything once before (hyper.cu). */
-DEVICE void sinkhorn_row(const step_view &v, float *mix, int row, bool rehearse) {
+/* One warp: the matrix of a row's mixer, in place. Waits for the launch before, rehearsing
+ * (hyper.cu) when it is one of few rows. */
+DEVICE void sinkhorn_row(const step_view &v, float *mix, int row) {
+    enum { FEW_ROWS = 16 };
     SHARED_16 float entries[16];
     int n = v.n_streams;
     float *p = mix + (size_t)row * (size_t)(n * (n + 2)) + 2 * n;
     NOT_UNROLLED
-    for (int dry = rehearse && n == 4; dry >= 0; dry--) {
+    for (int dry = n == 4 && v.n_rows <= FEW_ROWS; dry >= 0; dry--) {
         if (!dry) previous_launch();
         if (n == 4) {
             float x = dry ? 0.0f : p[lane_index() % 16];
