@@ -122,6 +122,12 @@ DEVICE float inverse_root(float x) {
     asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
     return r;
 }
+/* e^x for x <= 0, wrong by a few bits more the smaller it is. */
+DEVICE float quick_exp(float x) {
+    float r;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x * 0x1.715476p0f));
+    return r;
+}
 DEVICE uint32_t float_bits(float v) {
     return __float_as_uint(v);
 }

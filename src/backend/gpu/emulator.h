@@ -101,6 +101,9 @@ static inline float reciprocal(float x) {
 static inline float inverse_root(float x) {
     return 1.0f / sqrtf(x);
 }
+static inline float quick_exp(float x) {
+    return expf(x);
+}
 static inline float warp_shuffle_xor(float v, int mask) {
     return bits_float(emulator_exchange(float_bits(v))[(thread_index() & 31) ^ mask]);
 }

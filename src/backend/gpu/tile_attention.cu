@@ -155,10 +155,8 @@ DEVICE void add_values(const uint8_t *weights, int weight_stride, const uint8_t 
     }
 }
 
-DEVICE void store_output(const attention_arguments &t, int row, int head, int d, float x0, float x1,
-                         float factor) {
+DEVICE void store_output(const attention_arguments &t, int row, int head, int d, float2 x) {
     if (head >= t.v.n_heads) return;
-    float2 x = finish_output(t, row, d, x0, x1, factor);
     int column = head * t.v.head_dim + d;
     if (t.a.out.plain != nullptr)
         *(float2 *)(t.a.out.plain + (size_t)row * (size_t)t.a.out.n + (size_t)column) = x;
@@ -187,6 +185,8 @@ KERNEL LAUNCH_BOUNDS(THREADS, BLOCKS) values_kernel(const tile_attention_argumen
     float sink = t.a.sinks[head], top = sink, total = 0.0f, sum[4] = {0, 0, 0, 0};
     previous_launch();
     const float *scores = scores_of(a, block_z(), head);
+    int d = first + octet * 8 + lane_index() % 4 * 2;
+    float2 angle = octet < dims / 8 ? output_angle(t, row, d) : float2{1, 0};
     for (int key = 0; key < s.n; key += ROWS) {
         int end = key + ROWS < s.n ? key + ROWS : s.n;
         int padded = (end - key + KEYS - 1) / KEYS * KEYS;
@@ -204,25 +204,28 @@ KERNEL LAUNCH_BOUNDS(THREADS, BLOCKS) values_kernel(const tile_attention_argumen
         } else {
             block_barrier();
         }
-        UNROLL
-        for (int j = 0; j < TILES; j++) {
-            int k = j * KEYS + 2 * lane_index();
-            uint8_t *to = memory + mine * WEIGHT_STRIDE + 2 * k;
-            if (j * KEYS < padded)
-                store_weights(x[j], top, key + k, end, &total, to, to + HEADS * WEIGHT_STRIDE);
+        uint8_t *to = memory + mine * WEIGHT_STRIDE + 4 * lane_index();
+        NOT_UNROLLED
+        for (int j = 0; j < padded / KEYS; j++) { /* few instructions: they must come, too */
+            store_weights(x[0], top, key + j * KEYS + 2 * lane_index(), end, &total, to,
+                          to + HEADS * WEIGHT_STRIDE);
+            UNROLL
+            for (int i = 1; i < TILES; i++) x[i - 1] = x[i];
+            to += 2 * KEYS;
         }
         store_pieces<AT_ONCE>(p, padded, dims, rows);
         block_barrier();
         if (octet < dims / 8)
             add_values(memory, WEIGHT_STRIDE, rows + 16 * octet, 2 * dims + PAD, padded, sum);
     }
-    total = warp_sum(total) + expf(sink - top);
+    total = warp_sum(total) + quick_exp(sink - top);
     if (lane_index() == 0) factors[mine] = output_factor(total);
     block_barrier();
     if (octet >= dims / 8) return;
-    int h = lane_index() / 4, d = first + octet * 8 + lane_index() % 4 * 2;
-    store_output(t, row, first_head + h, d, sum[0], sum[1], factors[h]);
-    store_output(t, row, first_head + h + 8, d, sum[2], sum[3], factors[h + 8]);
+    int h = lane_index() / 4;
+    store_output(t, row, first_head + h, d, finish_output(sum[0], sum[1], factors[h], angle));
+    store_output(t, row, first_head + h + 8, d,
+                 finish_output(sum[2], sum[3], factors[h + 8], angle));
 }
 
 /* Bytes of shared memory for `rows` visible rows of `dims` lanes. */

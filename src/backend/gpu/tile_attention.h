@@ -126,8 +126,14 @@ DEVICE void store_queries(const attention_arguments &t, int row, const float4 (*
                           int at, int n, uint8_t *queries) {
     const step_view &v = t.v;
     int dim = v.head_dim, plain = dim - v.rope_dim, stride = 2 * dim + PAD;
-    const float *angles =
-        v.angles + ((size_t)(t.a.ratio != 0) * (size_t)v.n_rows + (size_t)row) * (size_t)v.rope_dim;
+    float4 angles[QUERY_QUADS];
+    UNROLL
+    for (int j = 0; j < QUERY_QUADS; j++) { /* on their way early */
+        int d = 4 * (lane_index() + WARP * j);
+        angles[j] = float4{1, 0, 1, 0};
+        if (d >= plain && d < dim)
+            angles[j] = *(const float4 *)(angles_of(v, t.a.ratio != 0, row) + d - plain);
+    }
     UNROLL
     for (int i = 0; i < AT_ONCE; i++) {
         float squares = 0.0f;
@@ -146,9 +152,8 @@ DEVICE void store_queries(const attention_arguments &t, int row, const float4 (*
             float y[4] = {x[i][j].x * scale, x[i][j].y * scale, x[i][j].z * scale,
                           x[i][j].w * scale};
             if (d >= plain) {
-                const float *angle = angles + d - plain;
-                rotate_pair(float2{angle[0], angle[1]}, y);
-                rotate_pair(float2{angle[2], angle[3]}, y + 2);
+                rotate_pair(float2{angles[j].x, angles[j].y}, y);
+                rotate_pair(float2{angles[j].z, angles[j].w}, y + 2);
             }
             uint2 high, low; /* no query is larger than sqrt(2 D) */
             split_small_pair(y[0], y[1], &high.x, &low.x);
@@ -169,8 +174,8 @@ DEVICE const uint8_t *left_place(const uint8_t *rows, int stride) {
 /* P of two neighbouring rows, split, to the high and the low part; added to the head's sum. */
 DEVICE void store_weights(float2 score, float top, int key, int n, float *total, uint8_t *high,
                           uint8_t *low) {
-    float p0 = key < n ? expf(score.x - top) : 0.0f;
-    float p1 = key + 1 < n ? expf(score.y - top) : 0.0f;
+    float p0 = key < n ? quick_exp(score.x - top) : 0.0f;
+    float p1 = key + 1 < n ? quick_exp(score.y - top) : 0.0f;
     *total += p0;
     *total += p1;
     split_small_pair(p0, p1, (uint32_t *)high, (uint32_t *)low);
@@ -181,19 +186,18 @@ DEVICE float output_factor(float total) {
     return 1.0f / ACTIVATION_SCALE / total;
 }
 
+/* What rotates lanes d and d + 1 of a head back: cosine, sine. */
+DEVICE float2 output_angle(const attention_arguments &t, int row, int d) {
+    int plain = t.v.head_dim - t.v.rope_dim;
+    if (d < plain || d >= t.v.head_dim) return float2{1, 0};
+    float2 angle = *(const float2 *)(angles_of(t.v, t.a.ratio != 0, row) + d - plain);
+    return float2{angle.x, -angle.y};
+}
+
 /* Two neighbouring lanes of a head: divided, rotated back. */
-DEVICE float2 finish_output(const attention_arguments &t, int row, int d, float x0, float x1,
-                            float factor) {
-    const step_view &v = t.v;
-    int plain = v.head_dim - v.rope_dim;
+DEVICE float2 finish_output(float x0, float x1, float factor, float2 angle) {
     float x[2] = {x0 * factor, x1 * factor};
-    if (d >= plain) {
-        const float *angles =
-            v.angles +
-            ((size_t)(t.a.ratio != 0) * (size_t)v.n_rows + (size_t)row) * (size_t)v.rope_dim +
-            (d - plain);
-        rotate_pair(float2{angles[0], -angles[1]}, x);
-    }
+    rotate_pair(angle, x);
     return float2{x[0], x[1]};
 }
 

@@ -296,8 +296,8 @@ DEVICE void store_block(const attention_arguments &t, int row, int head, int fir
     uint32_t high[4], low[4];
     UNROLL
     for (int j = 0; j < 4; j++) {
-        float2 x = finish_output(t, row, first + 8 * j + pair, sum[j][2 * upper],
-                                 sum[j][2 * upper + 1], factor);
+        float2 x = finish_output(sum[j][2 * upper], sum[j][2 * upper + 1], factor,
+                                 output_angle(t, row, first + 8 * j + pair));
         if (t.a.out.plain != nullptr)
             *(float2 *)(t.a.out.plain + (size_t)row * (size_t)t.a.out.n +
                         (size_t)(column + 8 * j + pair)) = x;
@@ -366,7 +366,7 @@ KERNEL LAUNCH_BOUNDS(VALUE_THREADS, 1) wide_values_kernel(const tile_attention_a
     for (int i = 0; i < HEADS_EACH; i++) {
         int h = warp_index() + VALUE_WARPS * i;
         float sink = t.a.sinks[first_head + h < t.v.n_heads ? first_head + h : t.v.n_heads - 1];
-        float total = warp_sum(scores.total[i]) + expf(sink - scores.top[i]);
+        float total = warp_sum(scores.total[i]) + quick_exp(sink - scores.top[i]);
         if (lane_index() == 0) factors[h] = output_factor(total);
     }
     block_barrier();
