@@ -1,4 +1,5 @@
-/* What comes before the first layer, embedding and rotary angles, and after a sub-layer: steering. */
+/* What comes before the first layer, embedding and rotary angles, and after a sub-layer: steering.
+ */
 #include "backend/gpu/kernels.h"
 #include "backend/gpu/rows.h"
 

@@ -31,10 +31,10 @@ DEVICE uint32_t rank_key(float rank) {
 
 /* Shared memory of a row; experts are looked at in groups, a warp each. */
 struct route_memory {
-    float *score;    /* [X] */
-    uint32_t *key;   /* [groups][best] */
-    int *candidate;  /* which experts those are */
-    int *chosen;     /* [U] */
+    float *score;     /* [X] */
+    uint32_t *key;    /* [groups][best] */
+    int *candidate;   /* which experts those are */
+    int *chosen;      /* [U] */
     int groups, best; /* best: of a group that may be chosen */
 };
 

@@ -1,7 +1,7 @@
-/* Hyper-connections: what happens between sub-layers. For four streams, the usual number, x needs no
- * sum over its own columns: its sum of squares follows from the products of the streams with each
- * other, which are summed beside the mixer's. (Streams are sums of the same outputs with positive
- * weights, and so is x: they do not cancel more than x itself does.) */
+/* Hyper-connections: what happens between sub-layers. For four streams, the usual number, x needs
+ * no sum over its own columns: its sum of squares follows from the products of the streams with
+ * each other, which are summed beside the mixer's. (Streams are sums of the same outputs with
+ * positive weights, and so is x: they do not cancel more than x itself does.) */
 #include "backend/gpu/kernels.h"
 
 namespace GPU_NAMESPACE {
@@ -286,9 +286,10 @@ template <int HALF> KERNEL LAUNCH_BOUNDS(THREADS, 3) hyper_mix_many_kernel(mix_a
         block_barrier();
         int r = t / (HYPER_SUMS / 4), quad = t % (HYPER_SUMS / 4);
         if (r < MANY && row + r < end)
-            ((float4 *)a.partial)[((size_t)(row + r) * (size_t)HYPER_SLICES(n) + (size_t)block_x()) *
-                                      (HYPER_SUMS / 4) +
-                                  (size_t)quad] = ((const float4 *)sums[r])[quad];
+            ((float4 *)
+                 a.partial)[((size_t)(row + r) * (size_t)HYPER_SLICES(n) + (size_t)block_x()) *
+                                (HYPER_SUMS / 4) +
+                            (size_t)quad] = ((const float4 *)sums[r])[quad];
     }
 }
 
@@ -366,7 +367,8 @@ KERNEL hyper_finish_kernel(finish_arguments a) {
     previous_launch();
     int row = a.rows != nullptr ? a.rows[block_x()] : block_x(), c_count = v.n_streams;
     int n_quads = v.n_embd / 4, n_mix = a.m.n_mix, slices = HYPER_SLICES(v.n_embd);
-    const float4 *streams = (const float4 *)(a.streams + (size_t)row * (size_t)(c_count * v.n_embd));
+    const float4 *streams =
+        (const float4 *)(a.streams + (size_t)row * (size_t)(c_count * v.n_embd));
     const float *partial = a.partial + (size_t)row * (size_t)slices * (size_t)(n_mix + 1);
     for (int o = warp_index(); o <= n_mix; o += THREADS / WARP) {
         float sum = 0.0f;
@@ -417,8 +419,8 @@ DEVICE float4 add_slices(const float *partial, int slices) {
         }
         UNROLL
         for (int k = 0; k < SLICES_AT_ONCE; k++)
-            sum = float4{sum.x + part[k].x, sum.y + part[k].y, sum.z + part[k].z,
-                         sum.w + part[k].w};
+            sum =
+                float4{sum.x + part[k].x, sum.y + part[k].y, sum.z + part[k].z, sum.w + part[k].w};
         group += SLICES_AT_ONCE * GROUPS;
         from += SLICES_AT_ONCE * GROUPS * SUM_QUADS;
     } while (group < slices);
@@ -451,9 +453,7 @@ DEVICE float mixed_squares(const product_lane &p, float total, float other, floa
 }
 
 /* Quads of columns of a thread: of the streams, and their weights. */
-template <int QUADS> struct stream_columns {
-    float4 x[QUADS][STREAMS];
-};
+template <int QUADS> struct stream_columns { float4 x[QUADS][STREAMS]; };
 
 template <int QUADS>
 DEVICE void load_columns(const float4 *streams, int n_quads, int first, int end,

@@ -178,7 +178,8 @@ DEVICE void round_query(float norm, float *x) {
  * their way at once; instructions are few, since most of their time is that they come. */
 DEVICE void make_queries(const select_arguments &a, int row, uint8_t *queries) {
     const step_view &v = a.v;
-    int first = lane_index() * SPAN, plain = TILE_DIM - v.rope_dim, head = warp_index() * WARP_HEADS;
+    int first = lane_index() * SPAN, plain = TILE_DIM - v.rope_dim,
+        head = warp_index() * WARP_HEADS;
     float4 angles = {1, 0, 1, 0}, next[WARP_HEADS];
     UNROLL
     for (int i = 0; i < WARP_HEADS; i++) {
@@ -310,7 +311,8 @@ DEVICE void score_part(const select_arguments &a, int row, const uint8_t *rows, 
     }
 }
 
-KERNEL LAUNCH_BOUNDS(TILE_THREADS, 2) tile_score_kernel(ARGUMENTS select_arguments a) {
+template <int BLOCKS>
+KERNEL LAUNCH_BOUNDS(TILE_THREADS, BLOCKS) tile_score_kernel(ARGUMENTS select_arguments a) {
     SHARED_16 score_memory m;
     const step_view &v = a.v;
     next_launch();
@@ -347,7 +349,11 @@ void index_select_run(device *d, const step_view &v, const selection &s) {
             if (blocks < 1) blocks = 1;
             a.tiles_per_block = (tiles + blocks - 1) / blocks;
             blocks = (tiles + a.tiles_per_block - 1) / a.tiles_per_block;
-            launch(d, tile_score_kernel, dim3((unsigned)blocks, (unsigned)n), TILE_THREADS, 0, a);
+            dim3 grid((unsigned)blocks, (unsigned)n);
+            if (blocks * n <= device_processors(d)) /* all registers that it wants */
+                launch(d, tile_score_kernel<1>, grid, TILE_THREADS, 0, a);
+            else
+                launch(d, tile_score_kernel<2>, grid, TILE_THREADS, 0, a);
         } else if (s.most_visible > v.top_k)
             launch(d, score_kernel, dim3((unsigned)tiles, (unsigned)n), THREADS, shared, a);
         select_run(d, v, s, a.first_row, n);

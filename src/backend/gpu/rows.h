@@ -9,8 +9,8 @@ namespace GPU_NAMESPACE {
 
 enum { FP8_BLOCK = DS4_FP8_BLOCK, FP4_BLOCK = DS4_FP4_BLOCK };
 
-/* ceil(log2(x / 448)) and ceil(log2(x / 6)) of positive normal numbers, as the CPU has them: 448 = 1.75 * 2^8, 6 = 1.5 *
- * 2^2, and a larger fraction carries. */
+/* ceil(log2(x / 448)) and ceil(log2(x / 6)) of positive normal numbers, as the CPU has them: 448
+ * = 1.75 * 2^8, 6 = 1.5 * 2^2, and a larger fraction carries. */
 DEVICE int fp8_exponent(float x) {
     return (int)((float_bits(x) + 0x1fffffu) >> 23) - 127 - 8;
 }
@@ -64,8 +64,8 @@ DEVICE float2 rope_angle(const step_view &v, int kind, int i, int position) {
     return float2{(float)cos(angle), (float)sin(angle)};
 }
 
-/* Of a row: at its position, for plain layers (kind 0) and compressed ones (1), and where the window
- * that it is in begins (2: ratio-4 layers, 3: others). */
+/* Of a row: at its position, for plain layers (kind 0) and compressed ones (1), and where the
+ * window that it is in begins (2: ratio-4 layers, 3: others). */
 enum { ANGLE_KINDS = 4 };
 
 DEVICE const float *angles_of(const step_view &v, int kind, int row) {
@@ -78,9 +78,9 @@ DEVICE void rotate_pair(float2 angle, float *lanes) {
     lanes[1] = a * angle.y + b * angle.x;
 }
 
-/* A row in shared memory, by all threads of the block, after a barrier: rotary embedding of its last
- * lanes by `angles` (cosine, sine), then rounding as the CPU's codec does. `stored`, when set, gets
- * the codes, the `values` that are set get the row. */
+/* A row in shared memory, by all threads of the block, after a barrier: rotary embedding of its
+ * last lanes by `angles` (cosine, sine), then rounding as the CPU's codec does. `stored`, when set,
+ * gets the codes, the `values` that are set get the row. */
 DEVICE void finish_row(const step_view &v, const float *row, const float *angles, uint8_t *stored,
                        float *values, float *more_values) {
     int plain = v.head_dim - v.rope_dim, warps = block_threads() / WARP, lane = lane_index();

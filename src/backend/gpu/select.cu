@@ -6,7 +6,14 @@
 
 namespace GPU_NAMESPACE {
 
-enum { THREADS = 1024, WARPS = THREADS / WARP, BIN_BITS = 10, BINS = 1 << BIN_BITS, LISTED = 64, MOST_ROUNDS = 5 };
+enum {
+    THREADS = 1024,
+    WARPS = THREADS / WARP,
+    BIN_BITS = 10,
+    BINS = 1 << BIN_BITS,
+    LISTED = 64,
+    MOST_ROUNDS = 5
+};
 static_assert(BINS == THREADS, "a thread for each bin");
 
 struct select_arguments {

@@ -34,12 +34,11 @@ DEVICE float line_sum(float4 line, float4 across, float before) {
 
 DEVICE void normalise(float4 a, float4 b, float4 c, float4 d, float4 across, float eps,
                       line_factors *f) {
-    f->inverse = float4{line_sum(a, across, eps * f->inverse.x),
-                        line_sum(b, across, eps * f->inverse.y),
-                        line_sum(c, across, eps * f->inverse.z),
-                        line_sum(d, across, eps * f->inverse.w)};
-    f->factor = float4{reciprocal(f->inverse.x), reciprocal(f->inverse.y),
-                       reciprocal(f->inverse.z), reciprocal(f->inverse.w)};
+    f->inverse =
+        float4{line_sum(a, across, eps * f->inverse.x), line_sum(b, across, eps * f->inverse.y),
+               line_sum(c, across, eps * f->inverse.z), line_sum(d, across, eps * f->inverse.w)};
+    f->factor = float4{reciprocal(f->inverse.x), reciprocal(f->inverse.y), reciprocal(f->inverse.z),
+                       reciprocal(f->inverse.w)};
 }
 
 DEVICE float component(float4 x, int i) {

@@ -13,7 +13,7 @@ enum {
     ONE_ROWS = 640,
     WINDOW_ROWS = 192, /* where there are no more: less memory, fewer registers */
     SOME_DIMS = 128,
-    SOME_ROWS = 128
+    SOME_ROWS = 64
 };
 
 /* AT_ONCE pieces of 16 lanes for each thread: lanes [first, first + n) of visible rows
@@ -73,9 +73,8 @@ DEVICE void score_chunk(const uint8_t *queries, const uint8_t *keys, int stride,
 }
 
 /* 16 heads of a row against tiles of SCORE_KEYS of its rows. Warps: chunks of lanes, then 8 rows
- * each. BLOCKS: on a multiprocessor. */
-template <int BLOCKS>
-KERNEL LAUNCH_BOUNDS(THREADS, BLOCKS) scores_kernel(const tile_attention_arguments a) {
+ * each. */
+KERNEL LAUNCH_BOUNDS(THREADS, 1) scores_kernel(const tile_attention_arguments a) {
     enum { AT_ONCE = SCORE_KEYS * MAX_HEAD_DIM / 16 / THREADS };
     DYNAMIC_SHARED(uint8_t, memory); /* queries, then rows */
     SHARED_16 float sums[CHUNKS][HEADS][SUM_STRIDE];
@@ -163,7 +162,7 @@ DEVICE void store_output(const attention_arguments &t, int row, int head, int d,
     if (t.a.out.split != nullptr) store_split_pair(split_row(t.a.out, row), column, x.x, x.y);
 }
 
-/* 16 heads, DIMS lanes of the row; ROWS visible rows at once. */
+/* 16 heads, DIMS lanes of the row; ROWS visible rows at once. BLOCKS: on a multiprocessor. */
 template <int DIMS, int ROWS, int BLOCKS>
 KERNEL LAUNCH_BOUNDS(THREADS, BLOCKS) values_kernel(const tile_attention_arguments a) {
     enum {
@@ -185,8 +184,6 @@ KERNEL LAUNCH_BOUNDS(THREADS, BLOCKS) values_kernel(const tile_attention_argumen
     float sink = t.a.sinks[head], top = sink, total = 0.0f, sum[4] = {0, 0, 0, 0};
     previous_launch();
     const float *scores = scores_of(a, block_z(), head);
-    int d = first + octet * 8 + lane_index() % 4 * 2;
-    float2 angle = octet < dims / 8 ? output_angle(t, row, d) : float2{1, 0};
     for (int key = 0; key < s.n; key += ROWS) {
         int end = key + ROWS < s.n ? key + ROWS : s.n;
         int padded = (end - key + KEYS - 1) / KEYS * KEYS;
@@ -218,6 +215,8 @@ KERNEL LAUNCH_BOUNDS(THREADS, BLOCKS) values_kernel(const tile_attention_argumen
         if (octet < dims / 8)
             add_values(memory, WEIGHT_STRIDE, rows + 16 * octet, 2 * dims + PAD, padded, sum);
     }
+    int d = first + octet * 8 + lane_index() % 4 * 2;
+    float2 angle = octet < dims / 8 ? output_angle(t, row, d) : float2{1, 0};
     total = warp_sum(total) + quick_exp(sink - top);
     if (lane_index() == 0) factors[mine] = output_factor(total);
     block_barrier();
@@ -228,9 +227,12 @@ KERNEL LAUNCH_BOUNDS(THREADS, BLOCKS) values_kernel(const tile_attention_argumen
                  finish_output(sum[2], sum[3], factors[h + 8], angle));
 }
 
-/* Bytes of shared memory for `rows` visible rows of `dims` lanes. */
-static size_t value_bytes(int rows, int dims) {
-    return (size_t)(2 * HEADS) * (size_t)(2 * rows + PAD) + (size_t)rows * (size_t)(2 * dims + PAD);
+template <int DIMS, int ROWS, int BLOCKS>
+static void run_values(device *d, const tile_attention_arguments &t, int groups, unsigned n) {
+    size_t bytes = (size_t)(2 * HEADS) * (2 * ROWS + PAD) + (size_t)ROWS * (2 * DIMS + PAD);
+    unsigned slices = (unsigned)((t.t.v.head_dim + DIMS - 1) / DIMS);
+    launch(d, values_kernel<DIMS, ROWS, BLOCKS>, dim3(slices, (unsigned)groups, n), THREADS, bytes,
+           t);
 }
 
 bool tile_attention_suits(const step_view &v) {
@@ -246,8 +248,10 @@ size_t tile_attention_floats(int n_heads, int most_rows) {
     return (size_t)n_heads * (size_t)score_stride(most_rows);
 }
 
+/* Registers in memory cost more than a second block to a multiprocessor hides: values of several
+ * rows have two, since they need few, the others have one. */
 void tile_attention_run(device *d, const step_view &v, const attention &a) {
-    enum { FEW = 4, TILES = 5 };
+    enum { FEW = 4 };
     tile_attention_arguments t = {{v, a, 0, 0}, score_stride(a.most_rows), 0, 0, 0};
     if (wide_attention_suits(v, a)) {
         wide_attention_run(d, t);
@@ -255,29 +259,24 @@ void tile_attention_run(device *d, const step_view &v, const attention &a) {
     }
     bool few = v.n_rows <= FEW;
     int tiles = (a.most_rows + SCORE_KEYS - 1) / SCORE_KEYS;
-    t.tiles = few ? 1 : (int)TILES;
-    unsigned groups = (unsigned)((v.n_heads + HEADS - 1) / HEADS);
-    unsigned parts = (unsigned)((tiles + t.tiles - 1) / t.tiles);
+    int groups = (v.n_heads + HEADS - 1) / HEADS;
+    int rows = v.n_rows < a.row_tile ? v.n_rows : a.row_tile;
+    int parts = few ? tiles : device_processors(d) / (groups * rows);
+    if (parts < 1) parts = 1;
+    t.tiles = (tiles + parts - 1) / parts;
+    parts = (tiles + t.tiles - 1) / t.tiles;
     size_t score_bytes = (size_t)(2 * HEADS + SCORE_KEYS) * (size_t)(2 * v.head_dim + PAD);
     for (t.t.first_row = 0; t.t.first_row < v.n_rows; t.t.first_row += a.row_tile) {
         int left = v.n_rows - t.t.first_row;
         unsigned n = (unsigned)(left < a.row_tile ? left : a.row_tile);
-        if (few)
-            launch(d, scores_kernel<1>, dim3(parts, groups, n), THREADS, score_bytes, t);
-        else
-            launch(d, scores_kernel<2>, dim3(parts, groups, n), THREADS, score_bytes, t);
+        launch(d, scores_kernel, dim3((unsigned)parts, (unsigned)groups, n), THREADS, score_bytes,
+               t);
         if (few && t.stride - 4 <= WINDOW_ROWS)
-            launch(d, values_kernel<ONE_DIMS, WINDOW_ROWS, 2>,
-                   dim3((unsigned)(v.head_dim / ONE_DIMS), groups, n), THREADS,
-                   value_bytes(WINDOW_ROWS, ONE_DIMS), t);
+            run_values<ONE_DIMS, WINDOW_ROWS, 1>(d, t, groups, n);
         else if (few)
-            launch(d, values_kernel<ONE_DIMS, ONE_ROWS, 1>,
-                   dim3((unsigned)(v.head_dim / ONE_DIMS), groups, n), THREADS,
-                   value_bytes(ONE_ROWS, ONE_DIMS), t);
+            run_values<ONE_DIMS, ONE_ROWS, 1>(d, t, groups, n);
         else
-            launch(d, values_kernel<SOME_DIMS, SOME_ROWS, 2>,
-                   dim3((unsigned)((v.head_dim + SOME_DIMS - 1) / SOME_DIMS), groups, n), THREADS,
-                   value_bytes(SOME_ROWS, SOME_DIMS), t);
+            run_values<SOME_DIMS, SOME_ROWS, 2>(d, t, groups, n);
     }
 }
 
