@@ -183,7 +183,7 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
 
     /* A lane's places in the activations in shared memory: those of load_tiles in the first block
      * of the first column. Where there is no such row another does: what comes of it is not kept.
-     */
+     * (A dry turn reads the ring instead: others write rows meanwhile.) */
     struct lane_rows {
         const uint8_t *at[GROUPS];
     };
@@ -301,6 +301,9 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
         int n_rows = dry ? 0 : c.n_rows, each = (int)HALVES / g.windows;
         bool windows = !dry && g.windows > 1;
         lane_rows rows = find_rows_of_lane(g, n_rows);
+        UNROLL
+        for (int k = 0; k < GROUPS; k++)
+            if (dry) rows.at[k] = s.ring + next->place * (int)C::BYTES;
         int rounds = dry ? 1 : windows ? g.windows : c.left;
         float sum[GROUPS][4];
         clear_sums(sum);
@@ -311,7 +314,8 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
             if (dry || c.left > 0) {
                 int n = smaller(halves_of(c, g, c.unit) - window * each, each);
                 int at = c.unit * each * (int)HALF_BYTES + (window & 1) * g.window_bytes;
-                multiply_places(g, s, next, dry ? 1 : n / (int)C::HALF_STEPS, at, rows, dry, sum);
+                multiply_places(g, s, next, dry ? 1 : n / (int)C::HALF_STEPS, dry ? 0 : at, rows,
+                                dry, sum);
                 if (!windows || upto == rounds) {
                     float *record = sums + (c.strip * c.units + c.unit) * S::record_floats(n_rows);
                     UNROLL

@@ -12,7 +12,7 @@ enum { EXPERT_WARPS = 16, MOST_TILES = 2 };
 struct expert_arguments {
     product p;
     expert_tiles tiles;
-    int n_rows, most_rows; /* most_rows: of a tile */
+    int n_rows, most_rows;      /* most_rows: of a tile */
     int macros, slots, at_once; /* at_once: tiles whose rows are in shared memory together */
     int wait_first;             /* the launch before says which experts there are */
     int table_bytes, ring_bytes;
@@ -163,8 +163,9 @@ template <int TYPE> struct expert_work {
             NOT_UNROLLED
             for (; unit < s.end; unit++) {
                 unit_place u = place_of_unit(b, unit);
-                const uint8_t *rows = b.staged + (u.tile * t.macros * t.most_rows + lane_row) *
-                                                     (int)MACRO_ROW + lane_index() % 4 * 16;
+                const uint8_t *rows =
+                    b.staged + (u.tile * t.macros * t.most_rows + lane_row) * (int)MACRO_ROW +
+                    lane_index() % 4 * 16;
                 bool has_row = lane_row < b.rows[u.tile].n;
                 float y[2][4];
                 clear_4(y[0]);
@@ -188,7 +189,8 @@ template <int TYPE> struct expert_work {
     }
 };
 
-template <int TYPE> KERNEL LAUNCH_BOUNDS(EXPERT_WARPS *WARP, 1) expert_kernel(ARGUMENTS expert_arguments t) {
+template <int TYPE>
+KERNEL LAUNCH_BOUNDS(EXPERT_WARPS *WARP, 1) expert_kernel(ARGUMENTS expert_arguments t) {
     DYNAMIC_SHARED(uint8_t, memory); /* code book, rings, rows */
     SHARED row_tile rows[MOST_TILES];
     SHARED uint64_t signals[EXPERT_WARPS * MOST_DEPTH];
@@ -220,8 +222,8 @@ static bool plan_experts(expert_arguments *t, device *d, int *bytes) {
     bool pair = t->p.m.type == DS4_TYPE_IQ2_XXS;
     int place = 2 * (pair ? (int)step_format<DS4_TYPE_IQ2_XXS>::BYTES
                           : (int)step_format<DS4_TYPE_Q2_K>::BYTES);
-    int depth = pair ? (int)step_format<DS4_TYPE_IQ2_XXS>::DEPTH
-                     : (int)step_format<DS4_TYPE_Q2_K>::DEPTH;
+    int depth =
+        pair ? (int)step_format<DS4_TYPE_IQ2_XXS>::DEPTH : (int)step_format<DS4_TYPE_Q2_K>::DEPTH;
     t->table_bytes = pair ? (int)(IQ2_TABLE * sizeof(uint32_t)) : 0;
     t->ring_bytes = EXPERT_WARPS * depth * place;
     int tile = t->macros * t->most_rows * MACRO_ROW;

@@ -20,7 +20,7 @@ struct segment {
     float *sums;       /* of units, two buffers */
     int sum_floats;    /* of a buffer */
     int most_rows;     /* for which there is shared memory */
-    bool once; /* the weights are not read again in this launch */
+    bool once;         /* the weights are not read again in this launch */
     block_state *state;
 };
 

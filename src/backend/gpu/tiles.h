@@ -198,8 +198,7 @@ template <> struct tile_format<DS4_TYPE_IQ2_XXS> {
         const uint32_t *s = (const uint32_t *)scales + lane_index() / 4;
         d.codes = load_word<M>((const uint4 *)codes + half * WARP + lane_index());
         UNROLL
-        for (int i = 0; i < 2; i++)
-            d.scales[i] = scales_of(load_word<M>(s + 8 * i), part);
+        for (int i = 0; i < 2; i++) d.scales[i] = scales_of(load_word<M>(s + 8 * i), part);
         d.factors = load_word<M>(s + 16);
     }
     DEVICE uint32_t signed_pair(uint32_t pair, uint32_t signs, uint32_t scale) {
@@ -252,8 +251,7 @@ template <> struct tile_format<DS4_TYPE_Q2_K> {
     DEVICE uint32_t scaled(uint32_t codes, uint32_t scale) {
         return half2_multiply(codes & 0x03000300u, scale);
     }
-    DEVICE void block(const half_data &d, int b, const uint8_t *, uint32_t (*a)[4],
-                      uint32_t = 0) {
+    DEVICE void block(const half_data &d, int b, const uint8_t *, uint32_t (*a)[4], uint32_t = 0) {
         uint32_t w = word_of(d.codes, b);
         uint32_t two = scale_pair(d.scales.x, b), upper = scale_pair(d.scales.y, b);
         a[0][0] = scaled(w << 8, two);
