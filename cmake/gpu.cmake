@@ -53,6 +53,8 @@ if(DS4_CUDA)
     add_executable(bench_launches ${CMAKE_SOURCE_DIR}/tests/bench/bench_launches.cu)
     set_target_properties(bench_launches PROPERTIES CUDA_ARCHITECTURES 90a) # programmatic launches
     target_link_libraries(bench_launches PRIVATE CUDA::cudart_static)
+    add_executable(bench_products ${CMAKE_SOURCE_DIR}/tests/bench/bench_products.cu)
+    target_link_libraries(bench_products PRIVATE ds4_backend_gpu_cuda ds4_base)
     if(TARGET CUDA::cupti)
       enable_language(CXX)
       add_library(trace_launches MODULE ${CMAKE_SOURCE_DIR}/tests/bench/trace_launches.cc)
