@@ -164,7 +164,7 @@ static void fp8_rows(void **state) {
 static void fp8_windows(void **state) {
     const fixture *f = *state;
     enum { ROWS = 8 };
-    uint32_t n_sequences = backend == DS4_BACKEND_CUDA ? 40 : SLOW ? 1 : 3, n_close = 0, n_top = 0;
+    uint32_t n_sequences = backend == DS4_BACKEND_CUDA ? 40 : SLOW ? 4 : 6, n_close = 0, n_top = 0;
     ds4_engine_options options = {.max_context = 16, .max_batch_tokens = 16};
     ds4_engine *cpu = make_engine(f->model, options);
     options.backend = backend;

@@ -436,6 +436,7 @@ struct product_lane {
 DEVICE product_lane product_of_lane() {
     int lane = lane_index(), g = lane >= MIXES ? lane - MIXES : lane + WARP - MIXES;
     bool has = lane >= MIXES || lane < HYPER_SUMS - WARP - 2;
+    if (!has) g = 0;
     return product_lane{first_stream(g), second_stream(g), !has ? 0.0f : g < STREAMS ? 1.0f : 2.0f};
 }
 

@@ -16,7 +16,7 @@ enum {
 };
 static_assert(BINS == THREADS, "a thread for each bin");
 
-struct select_arguments {
+struct best_rows_arguments {
     step_view v;
     selection s;
     int first_row;
@@ -202,7 +202,7 @@ DEVICE void find_last(const warp_keys &keys, int k, select_memory &m) {
 }
 
 /* Rows are written ascending. */
-KERNEL LAUNCH_BOUNDS(THREADS, 1) select_kernel(ARGUMENTS select_arguments a) {
+KERNEL LAUNCH_BOUNDS(THREADS, 1) select_kernel(ARGUMENTS best_rows_arguments a) {
     SHARED select_memory m;
     const step_view &v = a.v;
     next_launch();
@@ -239,7 +239,7 @@ KERNEL LAUNCH_BOUNDS(THREADS, 1) select_kernel(ARGUMENTS select_arguments a) {
 }
 
 void select_run(device *d, const step_view &v, const selection &s, int first_row, int n) {
-    select_arguments a = {v, s, first_row};
+    best_rows_arguments a = {v, s, first_row};
     launch(d, select_kernel, dim3((unsigned)n), THREADS, 0, a);
 }
 
