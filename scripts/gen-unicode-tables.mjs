@@ -60,7 +60,7 @@ ${wrapped(Array.from(of.subarray(0, direct), (b) => `${b},`))}
 };
 
 const ds4_unicode_range ds4_unicode_ranges[] = {
-${wrapped(ranges.map(([a, b, c]) => `{${hex(a)}, ${hex(b)}, ${c}},`))}
+${wrapped(ranges.map(([a, b, c]) => `{${hex(a)},${hex(b)},${c}},`))}
 };
 /* clang-format on */
 
