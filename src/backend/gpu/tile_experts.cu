@@ -219,12 +219,12 @@ KERNEL LAUNCH_BOUNDS(EXPERT_WARPS *WARP, 1) expert_kernel(ARGUMENTS expert_argum
 /* Shared memory of a block whose tiles have so many rows; at_once: as many as fit. */
 static bool plan_experts(expert_arguments *t, device *d, int *bytes) {
     enum { RESERVED = 12 * 1024 /* what the kernel declares, and more */ };
-    bool pair = t->p.m.type == DS4_TYPE_IQ2_XXS;
-    int place = 2 * (pair ? (int)step_format<DS4_TYPE_IQ2_XXS>::BYTES
-                          : (int)step_format<DS4_TYPE_Q2_K>::BYTES);
+    bool iq2 = t->p.m.type == DS4_TYPE_IQ2_XXS;
+    int place = 2 * (iq2 ? (int)step_format<DS4_TYPE_IQ2_XXS>::BYTES
+                         : (int)step_format<DS4_TYPE_Q2_K>::BYTES);
     int depth =
-        pair ? (int)step_format<DS4_TYPE_IQ2_XXS>::DEPTH : (int)step_format<DS4_TYPE_Q2_K>::DEPTH;
-    t->table_bytes = pair ? (int)(IQ2_TABLE * sizeof(uint32_t)) : 0;
+        iq2 ? (int)step_format<DS4_TYPE_IQ2_XXS>::DEPTH : (int)step_format<DS4_TYPE_Q2_K>::DEPTH;
+    t->table_bytes = iq2 ? (int)(IQ2_TABLE * sizeof(uint32_t)) : 0;
     t->ring_bytes = EXPERT_WARPS * depth * place;
     int tile = t->macros * t->most_rows * MACRO_ROW;
     int left = device_shared_bytes(d) - RESERVED - t->table_bytes - t->ring_bytes;

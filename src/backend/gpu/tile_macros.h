@@ -1,7 +1,6 @@
 /* Few rows by weights whose macros have factors (IQ2_XXS, Q2_K; above all experts): a warp has the
  * activations of one macro at hand and multiplies by them that macro of the block's tiles, two at a
- * time. Its loops are not unrolled: instructions that come for the first time take longer than what
- * they do. */
+ * time. */
 #ifndef DS4_BACKEND_GPU_TILE_MACROS_H
 #define DS4_BACKEND_GPU_TILE_MACROS_H
 

@@ -9,8 +9,8 @@ namespace GPU_NAMESPACE {
 
 enum {
     MOST_WARPS = 16,
-    DENSE_ROWS = 16,  /* that are multiplied at once by weights which all rows meet */
-    LISTED_ROWS = 8,  /* by those of experts, and those whose macros have factors */
+    DENSE_ROWS = 16,  /* that are multiplied at once by weights which all rows meet, as chunks;
+                         NARROW_ROWS by others */
     LEAST_DEPTH = 2,  /* of a ring in tile_chunks.h */
     MOST_RING = 8704, /* bytes of it where there is room: more would come before the rows do */
     EARLY = 4352,     /* bytes that are asked for before the rows are */

@@ -151,7 +151,7 @@ KERNEL LAUNCH_BOUNDS(MOST_WARPS *WARP, 1) narrow_kernel(ARGUMENTS narrow_argumen
     g.p = &p;
     g.plan = &t.plan[share.product];
     int slots = g.plan->slots;
-    int row_tiles = p.by_expert ? 1 : (t.n_rows + LISTED_ROWS - 1) / LISTED_ROWS;
+    int row_tiles = p.by_expert ? 1 : (t.n_rows + NARROW_ROWS - 1) / NARROW_ROWS;
     g.once = row_tiles == 1;
     /* Before the router has named experts there is nothing to copy, but a dry step to be done. */
     bool early = t.late_next && !state.waited;
@@ -164,7 +164,7 @@ KERNEL LAUNCH_BOUNDS(MOST_WARPS *WARP, 1) narrow_kernel(ARGUMENTS narrow_argumen
         NOT_UNROLLED
         for (int k = 0; k < row_tiles; k++) {
             if (t.late_next && !early && !state.waited) wait_for_router(&state);
-            if (!early) find_rows(t.tiles, t.n_rows, p, p.by_expert ? tile : k, LISTED_ROWS, rows);
+            if (!early) find_rows(t.tiles, t.n_rows, p, p.by_expert ? tile : k, NARROW_ROWS, rows);
             block_barrier(); /* the rows are known to all */
             run_segment<FORMATS>(g, job);
         }
@@ -176,7 +176,7 @@ KERNEL LAUNCH_BOUNDS(MOST_WARPS *WARP, 1) narrow_kernel(ARGUMENTS narrow_argumen
 
 static void run_dense(device *d, narrow_arguments *t, int formats) {
     int bytes = 0, blocks = 0;
-    t->groups = t->n_rows > LISTED_ROWS ? 2 : 1;
+    t->groups = t->n_rows > NARROW_ROWS ? 2 : 1;
     t->chunk_rows = smaller(t->n_rows, DENSE_ROWS);
     cut_products(t);
     block_plan b = choose_blocks(t, d, &bytes, &blocks);
@@ -190,7 +190,7 @@ static void run_dense(device *d, narrow_arguments *t, int formats) {
 }
 
 static void run_listed(device *d, narrow_arguments *t, int formats, int tile_rows) {
-    int bytes = 0, blocks = 0, rows = smaller(t->n_rows, LISTED_ROWS);
+    int bytes = 0, blocks = 0, rows = smaller(t->n_rows, NARROW_ROWS);
     t->groups = 1;
     for (int i = 0; i < t->list.n; i++) {
         const product &p = t->list.items[i];
@@ -217,7 +217,7 @@ void narrow_products_run(device *d, const product_list &list, int n_rows, int ti
         if (list.items[i].by_expert || by_macros(list.items[i].m.type)) all_dense = false;
     for (int i = 0; i < list.n; i++) {
         const product &p = list.items[i];
-        bool apart = n_rows > LISTED_ROWS && !p.by_expert && !by_macros(p.m.type);
+        bool apart = n_rows > NARROW_ROWS && !p.by_expert && !by_macros(p.m.type);
         narrow_arguments *t = all_dense || apart ? &dense : &listed;
         (all_dense || apart ? dense_formats : listed_formats) |= format_bit(p.m.type);
         if (p.m.type == DS4_TYPE_IQ2_XXS) t->code_book = code_book;
