@@ -139,7 +139,8 @@ typedef enum ds4_backend_kind {
 
 typedef struct ds4_engine_options {
     uint32_t n_threads;        /* 0: one per online core */
-    uint32_t max_batch_tokens; /* most tokens one forward call may carry; 0: 512, on a GPU 4096 */
+    uint32_t max_batch_tokens; /* most tokens one forward call may carry; 0: 512, on a GPU 4096 if
+                                  its memory holds their scratch */
     uint32_t max_context;      /* longest session that will be created, in tokens; 0: 32768 */
     uint32_t max_sessions;     /* only for the memory plan; 0: 1 */
     uint64_t row_budget;       /* only for the memory plan: the most bytes that the compressed rows

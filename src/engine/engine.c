@@ -51,13 +51,29 @@ static ds4_status make_plan(const ds4_model *model, const ds4_engine_options *op
     return status;
 }
 
+/* A GPU's default batch takes gigabytes of scratch: where they are not there, a smaller one serves,
+ * though more slowly. */
+static ds4_status resolve_for(const ds4_backend_type *type, const ds4_model *model,
+                              ds4_engine_options *options, ds4_error *error) {
+    bool by_default = options->max_batch_tokens == 0;
+    ds4_memory_plan plan;
+    ds4_status status = type->resolve(options, error);
+    if (status != DS4_OK || !by_default || options->max_batch_tokens <= DEFAULT_BATCH_TOKENS)
+        return status;
+    if (make_plan(model, options, &plan, NULL) == DS4_OK && plan.available != 0 &&
+        plan.total > plan.available)
+        options->max_batch_tokens = DEFAULT_BATCH_TOKENS;
+    return DS4_OK;
+}
+
 /* With `auto`: whether a GPU is there and holds the plan. */
 static bool gpu_suits(const ds4_model *model, const ds4_engine_options *given) {
     const ds4_backend_type *type = backend_type(DS4_BACKEND_CUDA);
     ds4_engine_options options = *given;
     ds4_memory_plan plan;
     options.backend = DS4_BACKEND_CUDA;
-    return type != NULL && type->check(NULL) == DS4_OK && type->resolve(&options, NULL) == DS4_OK &&
+    return type != NULL && type->check(NULL) == DS4_OK &&
+           resolve_for(type, model, &options, NULL) == DS4_OK &&
            make_plan(model, &options, &plan, NULL) == DS4_OK && plan.total <= plan.available;
 }
 
@@ -71,7 +87,7 @@ static ds4_status resolve_backend(const ds4_model *model, ds4_engine_options *op
                         "this build cannot compute on a GPU; build the preset `cuda` "
                         "(docs/gpu.md) or use --backend cpu");
     ds4_status status = type->check(error);
-    if (status == DS4_OK) status = type->resolve(options, error);
+    if (status == DS4_OK) status = resolve_for(type, model, options, error);
     return status;
 }
 

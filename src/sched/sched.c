@@ -112,7 +112,6 @@ ds4_status ds4_sched_engine_options(const ds4_model *model, const ds4_sched_opti
                                     ds4_engine_options *engine, ds4_error *error) {
     uint32_t n_slots = options->n_slots != 0 ? options->n_slots : DEFAULT_SLOTS;
     *engine = options->engine;
-    engine->max_batch_tokens = DS4_STEP_TOKENS;
     engine->max_sessions = options->n_sessions == 0        ? n_slots + MORE_SESSIONS
                            : options->n_sessions < n_slots ? n_slots
                                                            : options->n_sessions;
@@ -155,6 +154,7 @@ ds4_status ds4_sched_create(const ds4_model *model, const ds4_sched_options *opt
     if (status == DS4_OK) status = allocate_logits(sched, error);
     if (status != DS4_OK) goto done;
     sched->n_context = ds4_engine_get_options(sched->engine)->max_context;
+    sched->step_tokens = ds4_engine_get_options(sched->engine)->max_batch_tokens;
     status = ds4_ban_set_create(model, &sched->bans, error);
     if (status == DS4_OK)
         status = ds4_vocabulary_create(ds4_model_get_tokenizer(model), &sched->vocabulary, error);

@@ -32,7 +32,7 @@ typedef struct ds4_sched_disk_options {
 } ds4_sched_disk_options;
 
 typedef struct ds4_sched_options {
-    ds4_engine_options engine; /* batch sizes and the number of sessions are set by the scheduler */
+    ds4_engine_options engine; /* the number of sessions is set by the scheduler */
     uint32_t n_slots;          /* requests answered at once; 0: 2 */
     uint32_t n_sessions;       /* conversations kept, as many as slots at least; 0: two more */
     uint64_t memory_budget;    /* bytes for the sessions' rows and anchors together; 0: rows of as

@@ -19,7 +19,7 @@ typedef enum ds4_job_phase {
     DS4_JOB_DECODING,
 } ds4_job_phase;
 
-enum { DS4_JOB_ANCHORS = 4, DS4_STEP_TOKENS = 512 /* most tokens of one step */ };
+enum { DS4_JOB_ANCHORS = 4 };
 
 struct ds4_sched_job {
     ds4_sched *sched;
@@ -58,6 +58,7 @@ struct ds4_sched {
     const ds4_log *log;
     ds4_sched_observer observer;
     ds4_engine *engine;
+    uint32_t step_tokens; /* most of one step: what the engine takes at once */
     ds4_ban_set *bans;
     ds4_vocabulary *vocabulary; /* for constraints */
     uint32_t n_slots, n_queue, n_context;

@@ -25,8 +25,8 @@ uint32_t ds4_sched_plan(ds4_sched *sched, uint32_t *reading) {
     }
     uint32_t prefill =
         ds4_prefill_tokens(sched->tokens_per_second, decoding ? shared_seconds : alone_seconds,
-                           LEAST_PREFILL, DS4_STEP_TOKENS);
-    uint32_t n = ds4_plan_step(sched->wishes, sched->n_slots, DS4_STEP_TOKENS, prefill);
+                           LEAST_PREFILL, sched->step_tokens);
+    uint32_t n = ds4_plan_step(sched->wishes, sched->n_slots, sched->step_tokens, prefill);
     *reading = 0;
     for (size_t i = 0; i < sched->n_slots; i++)
         if (sched->wishes[i].prompt_left > 0) *reading += sched->wishes[i].n_tokens;

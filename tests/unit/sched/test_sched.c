@@ -45,11 +45,14 @@ const ds4_tokenizer *ds4_model_get_tokenizer(const ds4_model *model) {
     return model->tokenizer;
 }
 
+enum { MOST_BATCH = 512 };
+
 ds4_status ds4_engine_create(const ds4_model *model, const ds4_engine_options *options,
                              ds4_engine **engine, ds4_error *error) {
     (void)model, (void)error;
     *engine = calloc(1, sizeof **engine);
     (*engine)->options = *options;
+    if (options->max_batch_tokens == 0) (*engine)->options.max_batch_tokens = MOST_BATCH;
     return DS4_OK;
 }
 void ds4_engine_destroy(ds4_engine *engine) {
@@ -426,7 +429,7 @@ static void test_limits(void **state) {
     assert_int_equal(c.status, DS4_OK);
     assert_int_equal(c.result.finish, DS4_FINISH_LENGTH);
     assert_int_equal(c.result.n_generated, 1);
-    assert_true(atomic_load(&largest_step) <= 512);
+    assert_true(atomic_load(&largest_step) <= MOST_BATCH);
     client_free(&c);
     ds4_sched_destroy(sched);
 }
