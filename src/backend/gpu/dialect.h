@@ -347,6 +347,12 @@ namespace GPU_NAMESPACE {
 DEVICE float warp_shuffle(float v, int lane) {
     return bits_float((uint32_t)warp_shuffle((int)float_bits(v), lane));
 }
+/* Unsigned keys in the order of the floats; none is 0. */
+DEVICE uint32_t rank_key(float v) {
+    uint32_t bits = float_bits(v + 0.0f); /* -0 ranks as 0 */
+    bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    return bits > 0 ? bits : 1; /* of one that is no number */
+}
 DEVICE int lane_index() {
     return thread_index() & (WARP - 1);
 }

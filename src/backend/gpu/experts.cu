@@ -22,13 +22,6 @@ DEVICE float expert_bias(const routing &r, int e) {
     return r.bias != nullptr && e < r.n_experts ? r.bias[e] : 0.0f;
 }
 
-/* Unsigned, in the order of the floats; at least 1. */
-DEVICE uint32_t rank_key(float rank) {
-    uint32_t bits = float_bits(rank + 0.0f); /* -0 ranks as 0 */
-    bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-    return bits > 0 ? bits : 1;
-}
-
 /* Shared memory of a row; experts are looked at in groups, a warp each. */
 struct route_memory {
     float *score;     /* [X] */
@@ -193,12 +186,6 @@ struct group_place {
     int pair, tile, tiles;
 };
 
-DEVICE int lanes_total(int v) {
-    UNROLL
-    for (int mask = 16; mask > 0; mask /= 2) v += warp_shuffle(v, lane_index() ^ mask);
-    return v;
-}
-
 DEVICE group_place find_place(const routing &r, const int *counts) {
     enum { WARPS = GROUP_THREADS / WARP };
     SHARED group_place of_warp[WARPS];
@@ -210,7 +197,8 @@ DEVICE group_place find_place(const routing &r, const int *counts) {
         p.pair += count;
         p.tile += tiles;
     }
-    p = group_place{lanes_total(p.pair), lanes_total(p.tile), lanes_total(p.tiles)};
+    p = group_place{(int)warp_total((uint32_t)p.pair), (int)warp_total((uint32_t)p.tile),
+                    (int)warp_total((uint32_t)p.tiles)};
     if (lane_index() == 0) of_warp[warp_index()] = p;
     block_barrier();
     p = group_place{0, 0, 0};

@@ -56,7 +56,8 @@ void float_products_run(device *d, const product_list &list, int n_rows, int til
                         const expert_tiles &tiles, int max_tiles, const uint32_t *code_book);
 void narrow_products_run(device *d, const product_list &list, int n_rows, int tile_rows,
                          const expert_tiles &tiles, int max_tiles, const uint32_t *code_book);
-/* False: this kernel is not for them. */
+/* Experts by two-bit weights for a step of several rows, if they fit into shared memory; else it
+ * does nothing and returns false. */
 bool expert_products_run(device *d, const product_list &list, int n_rows, int tile_rows,
                          const expert_tiles &tiles, const uint32_t *code_book);
 void wide_products_run(device *d, const product_list &list, int n_rows, const expert_tiles &tiles,

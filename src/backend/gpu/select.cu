@@ -22,11 +22,9 @@ struct best_rows_arguments {
     int first_row;
 };
 
-/* Unsigned keys in the order of the floats; none is 0. What is no number ranks last. */
+/* What is no number ranks last. */
 DEVICE uint32_t sort_key(float score) {
-    score = fminf(fmaxf(score, -FLT_MAX), FLT_MAX);
-    uint32_t bits = float_bits(score + 0.0f); /* -0 ranks as 0 */
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    return rank_key(fminf(fmaxf(score, -FLT_MAX), FLT_MAX));
 }
 
 DEVICE float key_score(uint32_t key) {
