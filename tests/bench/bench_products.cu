@@ -129,7 +129,8 @@ product new_product(const matrix &m, const activation &x, const activation &y) {
 /* Buffers of a step of n_rows. */
 struct step_rows {
     int n;
-    activation x, lora, heads, low, mid, mid_shared, router, y, down, heads_out, low_out;
+    activation x, lora, heads, low, mid, mid_shared, router, y, down, heads_out, low_out,
+        shared_out;
 };
 
 struct job {
@@ -215,7 +216,7 @@ job new_job(bench *b, const step_rows &s, const expert_matrices &e, kind what, u
     if (what == OUTPUT_B) add(&j, new_product(new_matrix(b, DS4_TYPE_Q8_0, LOW, EMBD), s.low, s.y));
     if (what == ROUTER) {
         add(&j, new_product(new_matrix(b, DS4_TYPE_F16, EMBD, EXPERTS), s.x, s.router));
-        product p = new_product(new_matrix(b, DS4_TYPE_Q8_0, EMBD, EXPERT), s.x, s.mid_shared);
+        product p = new_product(new_matrix(b, DS4_TYPE_Q8_0, EMBD, EXPERT), s.x, s.shared_out);
         p.gate = new_matrix(b, DS4_TYPE_Q8_0, EMBD, EXPERT);
         add(&j, p);
     }
@@ -286,7 +287,8 @@ step_rows new_step(const bench &b, int n) {
                      new_rows(b, EMBD, n, true),
                      new_rows(b, EMBD, n * USED, true),
                      new_rows(b, HEADS, n, false),
-                     new_rows(b, LOW, n, false)};
+                     new_rows(b, LOW, n, false),
+                     new_rows(b, EXPERT, n, false)};
 }
 
 double copy_speed(const bench &b) {

@@ -63,13 +63,18 @@ static void compare(const fixture *f, ds4_kv_sim kv_sim, uint32_t n, uint32_t ch
     free(logits);
 }
 
+static bool on_gpu(void) {
+    return backend == DS4_BACKEND_CUDA;
+}
+
+/* 130 rows: past the first row of ratio 128, and far past the indexer's top 8. */
 static void exact_rows(void **state) {
-    bool on_gpu = backend == DS4_BACKEND_CUDA;
-    /* 130 rows: past the first row of ratio 128, and far past the indexer's top 8. */
-    uint32_t n_emulated = SLOW ? 36 : 130;
-    if (on_gpu) compare(*state, DS4_KV_SIM_NONE, 420, 16, 2e-3, 0.995);
-    compare(*state, DS4_KV_SIM_NONE, on_gpu ? 420 : n_emulated, 130, 2e-3, 0.995);
-    compare(*state, DS4_KV_SIM_NONE, on_gpu ? 40 : 2, 1, 2e-3, 1.0);
+    compare(*state, DS4_KV_SIM_NONE, on_gpu() ? 420 : SLOW ? 36 : 130, 130, 2e-3, 0.995);
+}
+
+static void exact_steps(void **state) {
+    if (on_gpu()) compare(*state, DS4_KV_SIM_NONE, 420, 16, 2e-3, 0.995);
+    compare(*state, DS4_KV_SIM_NONE, on_gpu() ? 40 : 2, 1, 2e-3, 1.0);
 }
 
 static void rounded_rows(void **state) {
@@ -124,7 +129,7 @@ static size_t count_flips(const float *a, const float *b, size_t n) {
 static void fp8_rows(void **state) {
     const fixture *f = *state;
     enum { ROWS = 3 /* no window has closed then */ };
-    uint32_t n_sequences = backend == DS4_BACKEND_CUDA ? 120 : SLOW ? 3 : 8;
+    uint32_t n_sequences = on_gpu() ? 120 : SLOW ? 3 : 8;
     uint32_t n_flipped = 0, n_top = 0;
     double worst = 0, worst_flipped = 0;
     ds4_engine_options options = {.max_context = 16, .max_batch_tokens = 16};
@@ -164,7 +169,7 @@ static void fp8_rows(void **state) {
 static void fp8_windows(void **state) {
     const fixture *f = *state;
     enum { ROWS = 8 };
-    uint32_t n_sequences = backend == DS4_BACKEND_CUDA ? 40 : SLOW ? 4 : 6, n_close = 0, n_top = 0;
+    uint32_t n_sequences = on_gpu() ? 40 : SLOW ? 4 : 6, n_close = 0, n_top = 0;
     ds4_engine_options options = {.max_context = 16, .max_batch_tokens = 16};
     ds4_engine *cpu = make_engine(f->model, options);
     options.backend = backend;
@@ -270,8 +275,7 @@ static void same_bits(void **state) {
 /* Many rows at once take other kernels than few: the same bits all the same. */
 static void many_rows(void **state) {
     const fixture *f = *state;
-    bool on_gpu = backend == DS4_BACKEND_CUDA;
-    uint32_t n = on_gpu ? 300 : SLOW ? 0 : 65, few = on_gpu ? 10 : 60;
+    uint32_t n = on_gpu() ? 300 : SLOW ? 0 : 65, few = on_gpu() ? 10 : 60;
     if (n == 0) skip(); /* minutes under the address sanitizer; exact_rows has run the kernels */
     ds4_engine_options options = {
         .kv_sim = DS4_KV_SIM_FULL, .max_context = 512, .max_batch_tokens = 512, .backend = backend};
@@ -352,6 +356,26 @@ static void steered_rows(void **state) {
     free(last);
 }
 
+static void random_tokens(int32_t *tokens, uint32_t n, uint32_t *random) {
+    for (uint32_t i = 0; i < n; i++) {
+        *random = *random * 1664525u + 1013904223u;
+        tokens[i] = (int32_t)((*random >> 8) % 8000);
+    }
+    tokens[0] = 0;
+}
+
+static void nano_rows(void **state) {
+    (void)state;
+    int32_t tokens[200];
+    uint32_t random = 5, n = on_gpu() ? 200 : SLOW ? 3 : 12;
+    fixture f = {.tokens = tokens, .n = n};
+    random_tokens(tokens, n, &random);
+    CHECK_OK(ds4_model_open(DS4_NANO, NULL, &f.model, error));
+    f.n_vocab = ds4_model_get_info(f.model)->n_vocab;
+    compare(&f, DS4_KV_SIM_NONE, n, 10, 2e-3, 0.995);
+    ds4_model_close(f.model);
+}
+
 /* What ds4-nano says: the same first tokens, greedily, as on the CPU. */
 static uint32_t greedy(const ds4_model *model, ds4_backend_kind kind, const int32_t *prompt,
                        uint32_t n_prompt, int32_t *answer, uint32_t n_answer) {
@@ -385,16 +409,11 @@ static uint32_t greedy(const ds4_model *model, ds4_backend_kind kind, const int3
 static void nano_traces(void **state) {
     (void)state;
     ds4_model *model;
-    uint32_t on_gpu = backend == DS4_BACKEND_CUDA, n_prompts = on_gpu ? 100 : 1,
-             n_answer = on_gpu ? 256 : 2, n_same = 0, random = 99;
+    uint32_t n_prompts = on_gpu() ? 100 : 1, n_answer = on_gpu() ? 256 : 2, n_same = 0, random = 99;
     CHECK_OK(ds4_model_open(DS4_NANO, NULL, &model, error));
     for (uint32_t p = 0; p < n_prompts; p++) {
         int32_t prompt[12], expected[256], got[256];
-        for (int i = 0; i < 12; i++) {
-            random = random * 1664525u + 1013904223u;
-            prompt[i] = (int32_t)((random >> 8) % 8000);
-        }
-        prompt[0] = 0;
+        random_tokens(prompt, 12, &random);
         greedy(model, DS4_BACKEND_CPU, prompt, 12, expected, n_answer);
         greedy(model, backend, prompt, 12, got, n_answer);
         n_same += memcmp(expected, got, n_answer * sizeof *got) == 0;
@@ -405,13 +424,19 @@ static void nano_traces(void **state) {
     ds4_model_close(model);
 }
 
+/* test_gpu [emulated|cuda [NAMES|!NAMES]]: only, or all but, the tests of such names ("*_rows"). */
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exact_rows),   cmocka_unit_test(rounded_rows), cmocka_unit_test(fp8_rows),
-        cmocka_unit_test(fp8_windows),  cmocka_unit_test(same_bits),    cmocka_unit_test(many_rows),
-        cmocka_unit_test(steered_rows), cmocka_unit_test(nano_traces),
+        cmocka_unit_test(exact_rows),   cmocka_unit_test(exact_steps),
+        cmocka_unit_test(rounded_rows), cmocka_unit_test(fp8_rows),
+        cmocka_unit_test(fp8_windows),  cmocka_unit_test(same_bits),
+        cmocka_unit_test(many_rows),    cmocka_unit_test(steered_rows),
+        cmocka_unit_test(nano_rows),    cmocka_unit_test(nano_traces),
     };
     backend = argc > 1 && strcmp(argv[1], "cuda") == 0 ? DS4_BACKEND_CUDA : DS4_BACKEND_EMULATED;
-    if (argc > 2) cmocka_set_test_filter(argv[2]);
+    if (argc > 2 && argv[2][0] == '!')
+        cmocka_set_skip_filter(argv[2] + 1);
+    else if (argc > 2)
+        cmocka_set_test_filter(argv[2]);
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
