@@ -59,8 +59,8 @@ test-asan: build/v4/tokenizer.json ## unit, oracle and api tests under the addre
 	$(MAKE) build-tests PRESET=asan
 	node scripts/run-tests.mjs --build build/asan --tiers unit,oracle,fuzz,api
 
-test-tsan: build/v4/tokenizer.json ## the tests in which threads share something, under the thread sanitizer
-	$(MAKE) build-tests PRESET=tsan
+test-tsan: build/tsan/build.ninja build/v4/tokenizer.json ## the tests in which threads share something, under the thread sanitizer
+	cmake --build build/tsan -j $(JOBS) --target thread_tests
 	node scripts/run-tests.mjs --build build/tsan --tiers unit,oracle,api --label threads
 
 cuda: build/cuda/build.ninja ## compile the CUDA backend (needs nvcc, no GPU)
