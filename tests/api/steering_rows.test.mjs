@@ -11,7 +11,9 @@ const dir = temporaryDirectory();
 const direction = randomDirection(join(dir, 'random.f32'));
 const start = (...args) => Server.start(['--dir-steering-file', direction, '--dir-steering-ffn', '0', '--dir-steering-limit', '40', '--slots', '1', ...args],
   { model: nanoModel() });
-const STATES = [undefined, { ffn: -20 }, { ffn: -20, policy: 'always' }, { ffn: -20, policy: 'decoding' }, { ffn: 20, policy: 'always' }];
+const ALL = [undefined, { ffn: -20 }, { ffn: -20, policy: 'always' }, { ffn: -20, policy: 'decoding' }, { ffn: 20, policy: 'always' }];
+// Sanitizers slow everything down; three states have all kinds of rows.
+const STATES = process.env.DS4_TEST_SLOWDOWN ? ALL.slice(0, 3) : ALL;
 const name = (dial) => (dial ? JSON.stringify(dial) : 'none');
 // Long enough that the disk is asked.
 const question = { role: 'user', content: `${Array.from({ length: 34 }, (_, i) => `River ${i} is long.`).join(' ')} Name a river.` };
