@@ -428,7 +428,7 @@ template <int TYPE, int GROUPS, int LISTED> struct chunk_work {
             number++;
         }
         g.state->warm = true;
-        forget_signals(s.signals, s.depth);
+        if (LISTED) forget_signals(s.signals, s.depth); /* the next segment makes them anew */
     }
 };
 
