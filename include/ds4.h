@@ -177,6 +177,11 @@ void ds4_engine_destroy(ds4_engine *engine);
 const ds4_engine_options *
 ds4_engine_get_options(const ds4_engine *engine); /* with the defaults filled in */
 
+/* How fast the GPU copies its own memory, in GB/s (10^9 bytes read and written), best of a few
+ * copies: what reading weights could come to. 0 where there is no memory left for it, or no clock
+ * (the emulator). UNSUPPORTED on the CPU, where it depends on who reads. */
+ds4_status ds4_engine_measure_copy(ds4_engine *engine, double *gb_per_second, ds4_error *error);
+
 /* What a product of the forward pass multiplies: rows of activations with one matrix of a weight.
  */
 typedef struct ds4_observed_product {

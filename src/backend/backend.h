@@ -28,6 +28,8 @@ typedef struct ds4_backend_type {
                       uint32_t n_wanted, ds4_error *error);
     /* See ds4_engine_observe; NULL when the backend cannot. */
     void (*observe)(ds4_backend *backend, ds4_product_observer observe, void *context);
+    /* See ds4_engine_measure_copy; NULL when the backend cannot. */
+    ds4_status (*measure_copy)(ds4_backend *backend, double *gb_per_second, ds4_error *error);
     /* Host memory that `run` writes without a copy in between; both NULL when any is as good. */
     void *(*allocate_host)(ds4_backend *backend, size_t n_bytes);
     void (*release_host)(ds4_backend *backend, void *memory);

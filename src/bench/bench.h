@@ -59,6 +59,9 @@ ds4_status bench_run_create(const bench_settings *settings, const ds4_model *mod
 void bench_run_destroy(bench_run *run);
 uint32_t bench_run_threads(const bench_run *run);
 ds4_backend_kind bench_run_backend(const bench_run *run); /* what `auto` became */
+/* The machine's roof for streaming weights in GB/s: what the CPU's threads read, what the GPU
+ * copies (read and written); 0 when it could not be measured. */
+ds4_status bench_run_measure_roof(bench_run *run, double *gb_per_second, ds4_error *error);
 /* Measures the way from the previous frontier to this one, and decoding behind it. */
 ds4_status bench_run_frontier(bench_run *run, int64_t frontier, bench_row *row, ds4_error *error);
 

@@ -222,10 +222,8 @@ static ds4_status measure(const bench_settings *settings, const ds4_model *model
     ds4_status status = bench_run_create(settings, model, prompt, &run, error);
     if (status != DS4_OK) return status;
     report.n_threads = bench_run_threads(run);
-    bool on_cpu = bench_run_backend(run) == DS4_BACKEND_CPU;
-    report.backend = on_cpu ? "cpu" : "cuda";
-    if (!settings->no_roof && on_cpu) /* the roof of the GPU is another memory's */
-        status = bench_read_bandwidth(report.n_threads, &report.roof_gb_per_second, error);
+    report.backend = bench_run_backend(run) == DS4_BACKEND_CPU ? "cpu" : "cuda";
+    if (!settings->no_roof) status = bench_run_measure_roof(run, &report.roof_gb_per_second, error);
     if (status == DS4_OK) bench_report_begin(&report);
     int64_t frontier = settings->ctx_start, last = 0;
     while (status == DS4_OK && last < settings->ctx_max) {

@@ -111,6 +111,12 @@ ds4_backend_kind bench_run_backend(const bench_run *run) {
     return ds4_engine_get_options(run->engine)->backend;
 }
 
+ds4_status bench_run_measure_roof(bench_run *run, double *gb_per_second, ds4_error *error) {
+    if (bench_run_backend(run) == DS4_BACKEND_CPU)
+        return bench_read_bandwidth(bench_run_threads(run), gb_per_second, error);
+    return ds4_engine_measure_copy(run->engine, gb_per_second, error);
+}
+
 uint32_t bench_run_threads(const bench_run *run) {
     return ds4_engine_get_options(run->engine)->n_threads;
 }

@@ -203,6 +203,13 @@ ds4_status ds4_engine_observe(ds4_engine *engine, ds4_product_observer observe, 
     return DS4_OK;
 }
 
+ds4_status ds4_engine_measure_copy(ds4_engine *engine, double *gb_per_second, ds4_error *error) {
+    ds4_backend *backend = engine->backend;
+    if (backend->type->measure_copy == NULL)
+        return ds4_fail(error, DS4_UNSUPPORTED, "copies of a GPU's memory are measured on a GPU");
+    return backend->type->measure_copy(backend, gb_per_second, error);
+}
+
 /* Lists the rows whose logits are wanted with the caller's memory for them; returns their number.
  */
 static uint32_t list_wanted(ds4_engine *engine, const ds4_batch_item *items, size_t n_items) {

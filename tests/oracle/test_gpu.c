@@ -424,6 +424,20 @@ static void nano_traces(void **state) {
     ds4_model_close(model);
 }
 
+static void copy_rate(void **state) {
+    const fixture *f = *state;
+    ds4_engine_options options = {.max_context = 64, .max_batch_tokens = 16};
+    for (int i = 0; i < 2; i++) {
+        double rate = -1;
+        options.backend = i ? backend : DS4_BACKEND_CPU;
+        ds4_engine *engine = make_engine(f->model, options);
+        ds4_status expected = i ? DS4_OK : DS4_UNSUPPORTED;
+        assert_int_equal(ds4_engine_measure_copy(engine, &rate, NULL), expected);
+        if (i) assert_true(on_gpu() ? rate > 100 : rate == 0);
+        ds4_engine_destroy(engine);
+    }
+}
+
 /* test_gpu [emulated|cuda [NAMES|!NAMES]]: only, or all but, the tests of such names ("*_rows"). */
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
@@ -432,6 +446,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(fp8_windows),  cmocka_unit_test(same_bits),
         cmocka_unit_test(many_rows),    cmocka_unit_test(steered_rows),
         cmocka_unit_test(nano_rows),    cmocka_unit_test(nano_traces),
+        cmocka_unit_test(copy_rate),
     };
     backend = argc > 1 && strcmp(argv[1], "cuda") == 0 ? DS4_BACKEND_CUDA : DS4_BACKEND_EMULATED;
     if (argc > 2 && argv[2][0] == '!')
