@@ -3,7 +3,7 @@
 // evaluation through the server (evaluate.mjs), and prints the tables of docs/models.md. The second compares variants case by case:
 // what tells apart a better file from one that was lucky in a few answers.
 //
-//   node models/nano/quantized.mjs [--bin build/release/bin] [--out build/eval/quantized] [--per-skill 30] [--asked 10]
+//   node models/nano/quantized.mjs [--bin build/release/bin] [--out build/eval/quantized] [--per-skill 200] [--asked 10]
 //        [--calibration 1000] [--keep]
 //
 // --per-skill items of each skill are scored, --asked of each are asked of the server (0: none); --keep takes over what an
@@ -87,7 +87,7 @@ function evaluate(bin, file, asked) {
 function main() {
   const { values } = parseArgs({ options: {
     bin: { type: 'string', default: 'build/release/bin' }, out: { type: 'string', default: 'build/eval/quantized' },
-    'per-skill': { type: 'string', default: '30' }, asked: { type: 'string', default: '10' },
+    'per-skill': { type: 'string', default: '200' }, asked: { type: 'string', default: '10' },
     calibration: { type: 'string', default: '1000' }, keep: { type: 'boolean', default: false },
   } });
   const gguf = path.join(values.bin, 'ds4-gguf');

@@ -16,7 +16,7 @@ enum { MAX_CASES_BYTES = 1 << 30, CHUNK = 512 };
 typedef struct settings {
     const char *model, *cases, *output, *baseline;
     int64_t context, threads;
-    int activations;
+    int activations, backend;
 } settings;
 
 typedef struct scorer {
@@ -89,7 +89,8 @@ static ds4_status open_scorer(const settings *chosen, scorer *s, ds4_error *erro
     const ds4_engine_options options = {.n_threads = (uint32_t)chosen->threads,
                                         .max_batch_tokens = CHUNK,
                                         .max_context = (uint32_t)chosen->context,
-                                        .activations = (ds4_activations)chosen->activations};
+                                        .activations = (ds4_activations)chosen->activations,
+                                        .backend = (ds4_backend_kind)chosen->backend};
     ds4_status status = ds4_file_check_model(chosen->model, error);
     if (status == DS4_OK) status = ds4_model_open(chosen->model, NULL, &s->model, error);
     if (status == DS4_OK && ds4_model_get_tokenizer(s->model) == NULL)
@@ -197,6 +198,14 @@ int ds4_tool_score(int argc, char **argv) {
          .default_text = "8192",
          FIELD(context),
          .help = "longest case in tokens"},
+        {.names = "--backend",
+         .kind = DS4_OPTION_CHOICE,
+         .argument = "NAME",
+         .choices = "cpu|cuda|auto",
+         .default_text = "auto",
+         FIELD(backend),
+         .help = "where to compute; auto takes the GPU when this build, the machine and the memory "
+                 "plan allow it"},
         {.names = "--activations",
          .kind = DS4_OPTION_CHOICE,
          .argument = "TYPE",

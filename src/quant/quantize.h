@@ -46,7 +46,7 @@ void ds4_importance_add_row(const float *row, float *importance, size_t n);
 /* What a refit to two bits takes for `importance`: each column's own leans on the mean of all,
  * (own + DS4_IMPORTANCE_LEVELLING * mean) / (1 + DS4_IMPORTANCE_LEVELLING). Of other types it stays
  * as it is. */
-#define DS4_IMPORTANCE_LEVELLING 4.0
+#define DS4_IMPORTANCE_LEVELLING 2.0
 void ds4_importance_level(ds4_type type, float *importance, size_t n);
 
 #endif

@@ -4,12 +4,11 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, existsSync, mkdtempSync, rmSync, mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Server, raw, request, serverBinary, slowdown, until, encodeRequest } from '../api/harness.mjs';
 import { random, makeRequests, essence } from './requests.mjs';
 import { behaviours, pickBehaviour } from './clients.mjs';
 import { damage } from './damage.mjs';
-
-const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
 
 function hasDiskCache(directory) {
   const tried = spawnSync(serverBinary, ['--kv-disk-dir', directory, '-m', '/nonexistent', '--port', '0'], { encoding: 'utf8',
@@ -66,7 +65,7 @@ class Chaos {
     this.epoch++;
     this.down = true;
     this.report.restarts[signal]++;
-    const hang = sleep(60000 * slowdown).then(() => 'hang');
+    const hang = sleep(60000 * slowdown, 'hang', { ref: false });
     const result = await Promise.race([server.stop(signal), hang]);
     if (result === 'hang') {
       this.fail(`the server did not end within 60 s of ${signal}:\n${server.log().slice(-3000)}`);

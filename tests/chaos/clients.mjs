@@ -1,8 +1,7 @@
 // Clients as they are: patient ones, and those that leave, stutter, dawdle or talk nonsense.
 import net from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Response, encodeRequest } from '../api/harness.mjs';
-
-const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
 
 /** Writes `pieces` with pauses, reads to the end. Resolves {response, error, ms}; `timedOut` is a hang. */
 function talk(port, pieces, { pause = 0, leaveAfter = Infinity, leaveAtBytes = Infinity, readPause = 0, end = false, deadline }) {

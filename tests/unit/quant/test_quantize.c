@@ -188,14 +188,14 @@ static void test_mxfp4_is_lossless_for_fp4(void **state) {
     }
 }
 
-/* Of each column its own fifth and four fifths of the mean; columns that were never used count too.
+/* Of each column its own third and two thirds of the mean; columns that were never used count too.
  */
 static void test_importance_is_levelled(void **state) {
     (void)state;
     float importance[5] = {0, 1, 2, 7, 1e-3f}, none[3] = {0}, large[2] = {3e38f, 3e38f};
     double sum = 0, wanted[5];
     for (int i = 0; i < 5; i++) sum += (double)importance[i];
-    for (int i = 0; i < 5; i++) wanted[i] = 0.2 * (double)importance[i] + 0.8 * sum / 5;
+    for (int i = 0; i < 5; i++) wanted[i] = ((double)importance[i] + 2 * sum / 5) / 3;
     ds4_importance_level(DS4_TYPE_Q4_K, importance, 5);
     assert_true(importance[0] == 0 && importance[3] == 7);
     ds4_importance_level(DS4_TYPE_Q2_K, importance, 5);
