@@ -114,7 +114,7 @@ function main() {
       ...(with_.includes('imatrix') ? ['--imatrix', imatrix] : []), ...(with_.includes('refit') ? ['--refit'] : [])]));
     row([NAMES[recipe], ...with_].join(', '), file, `${original}.csv`);
   }
-  console.log('\n| experts | imatrix and refit, beside | change of loss | its standard error |\n| --- | --- | --- | --- |');
+  console.log('\n| experts | imatrix and refit, beside | change of loss | its standard error over cases |\n| --- | --- | --- | --- |');
   for (const recipe of ['q4', 'q2']) {
     for (const with_ of [[], ['imatrix'], ['refit']])
       console.log(`| ${NAMES[recipe]} | ${with_[0] ?? 'neither'} | ${difference(nameOf(recipe, ['imatrix', 'refit']), nameOf(recipe, with_))} |`);
