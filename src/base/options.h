@@ -105,6 +105,28 @@ typedef struct ds4_program {
 #define DS4_PROGRAM_COMMANDS(array)                                                                \
     .commands = (array), .n_commands = sizeof(array) / sizeof((array)[0])
 
+/* Where to compute, for option tables: an `int` at the offset `at`, a ds4_backend_kind. `key` is
+ * the name in the configuration file, or NULL. The second with the short forms --cpu and --cuda. */
+#define DS4_OPTION_BACKEND(at, key)                                                                \
+    {                                                                                              \
+        .names = "--backend", .kind = DS4_OPTION_CHOICE, .argument = "NAME",                       \
+        .choices = "cpu|cuda|auto", .default_text = "auto", .config_key = (key), .offset = (at),   \
+        .help =                                                                                    \
+            "where to compute; auto takes the GPU when this build, the machine and the memory "    \
+            "plan allow it"                                                                        \
+    }
+#define DS4_OPTIONS_BACKEND(at, key)                                                               \
+    DS4_OPTION_BACKEND(at, key),                                                                   \
+        {.names = "--cpu",                                                                         \
+         .kind = DS4_OPTION_SET,                                                                   \
+         .set_value = DS4_BACKEND_CPU,                                                             \
+         .offset = (at),                                                                           \
+         .help = "the same as --backend cpu"},                                                     \
+    {                                                                                              \
+        .names = "--cuda", .kind = DS4_OPTION_SET, .set_value = DS4_BACKEND_CUDA, .offset = (at),  \
+        .help = "the same as --backend cuda"                                                       \
+    }
+
 /* What the command line asks for: to run, or to print a document and leave with status 0. */
 typedef enum ds4_options_action {
     DS4_OPTIONS_RUN,

@@ -143,7 +143,7 @@ int cli_logits(int argc, char *const *argv) {
          CLI_FIELD(chunk),
          .help = "tokens per forward call, as many as the engine takes when not given"},
         CLI_OPTION_THREADS,
-        CLI_OPTION_BACKEND,
+        DS4_OPTION_BACKEND(offsetof(cli_settings, backend), "backend"),
         CLI_OPTION_KV_SIM,
         CLI_OPTION_ACTIVATIONS("float"),
     };

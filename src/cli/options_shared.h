@@ -26,14 +26,6 @@
         .min = 1, .max = 1024, .environment = "DS4_THREADS", .config_key = "threads",              \
         CLI_FIELD(n_threads), .help = "threads to compute with, one per core when not given"       \
     }
-#define CLI_OPTION_BACKEND                                                                         \
-    {                                                                                              \
-        .names = "--backend", .kind = DS4_OPTION_CHOICE, .argument = "NAME",                       \
-        .choices = "cpu|cuda|auto", .default_text = "auto", .config_key = "backend",               \
-        CLI_FIELD(backend),                                                                        \
-        .help = "where to compute; auto takes the GPU when this build, the machine and the "       \
-                "memory plan allow it"                                                             \
-    }
 #define CLI_OPTION_KV_SIM                                                                          \
     {                                                                                              \
         .names = "--kv-sim", .kind = DS4_OPTION_CHOICE, .argument = "MODE",                        \

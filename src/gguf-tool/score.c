@@ -1,7 +1,6 @@
 /* ds4-gguf score: how likely a model finds reference answers. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -100,7 +99,7 @@ static ds4_status open_scorer(const settings *chosen, scorer *s, ds4_error *erro
     s->n_vocab = ds4_model_get_info(s->model)->n_vocab;
     s->n_context = (uint32_t)chosen->context;
     s->chunk = CHUNK / 8; /* targets are short, rows of logits long */
-    s->logits = malloc((size_t)s->chunk * s->n_vocab * sizeof *s->logits);
+    s->logits = ds4_engine_allocate_logits(s->engine, s->chunk);
     if (s->logits == NULL)
         return ds4_fail_memory(error, (size_t)s->chunk * s->n_vocab * sizeof *s->logits, "logits");
     return ds4_session_create(s->engine, s->n_context, &s->session, error);
@@ -108,7 +107,7 @@ static ds4_status open_scorer(const settings *chosen, scorer *s, ds4_error *erro
 
 static void close_scorer(scorer *s) {
     ds4_session_destroy(s->session);
-    free(s->logits);
+    if (s->engine != NULL) ds4_engine_free_logits(s->engine, s->logits);
     ds4_engine_destroy(s->engine);
     ds4_model_close(s->model);
 }
@@ -198,14 +197,7 @@ int ds4_tool_score(int argc, char **argv) {
          .default_text = "8192",
          FIELD(context),
          .help = "longest case in tokens"},
-        {.names = "--backend",
-         .kind = DS4_OPTION_CHOICE,
-         .argument = "NAME",
-         .choices = "cpu|cuda|auto",
-         .default_text = "auto",
-         FIELD(backend),
-         .help = "where to compute; auto takes the GPU when this build, the machine and the memory "
-                 "plan allow it"},
+        DS4_OPTION_BACKEND(offsetof(settings, backend), NULL),
         {.names = "--activations",
          .kind = DS4_OPTION_CHOICE,
          .argument = "TYPE",

@@ -263,7 +263,7 @@ static const ds4_option options[] = {
      .help = "columns of the page; 0: the terminal's, else 120"},
     STEER_OPTION_CONTEXT(settings),
     STEER_OPTION_BATCH(settings, "4"),
-    STEER_OPTION_BACKEND(settings),
+    DS4_OPTION_BACKEND(offsetof(settings, backend), NULL),
     STEER_OPTION_THREADS(settings),
 };
 

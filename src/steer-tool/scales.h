@@ -38,12 +38,6 @@ ds4_steering ds4_scales_dial(const ds4_steering *base, ds4_scale_site site, doub
         .default_text = "8192", .offset = offsetof(type, context),                                 \
         .help = "longest prompt with its answer, in tokens"                                        \
     }
-#define STEER_OPTION_BACKEND(type)                                                                 \
-    {                                                                                              \
-        .names = "--backend", .kind = DS4_OPTION_CHOICE, .argument = "NAME",                       \
-        .choices = "cpu|cuda|auto", .default_text = "auto", .offset = offsetof(type, backend),     \
-        .help = "where to compute"                                                                 \
-    }
 #define STEER_OPTION_BATCH(type, default_batch)                                                    \
     {                                                                                              \
         .names = "--batch", .kind = DS4_OPTION_INT, .argument = "N", .min = 1, .max = 64,          \

@@ -234,7 +234,7 @@ static const ds4_option options[] = {
      .help = "most tokens of an answer whose request does not say"},
     STEER_OPTION_CONTEXT(settings),
     STEER_OPTION_BATCH(settings, "8"),
-    STEER_OPTION_BACKEND(settings),
+    DS4_OPTION_BACKEND(offsetof(settings, backend), NULL),
     STEER_OPTION_THREADS(settings),
 };
 
