@@ -291,19 +291,6 @@ step_rows new_step(const bench &b, int n) {
                      new_rows(b, EXPERT, n, false)};
 }
 
-double copy_speed(const bench &b) {
-    enum { TRIALS = 4 };
-    size_t half = WEIGHT_BYTES / 2;
-    double best = 1e9;
-    for (int i = 0; i < TRIALS; i++) {
-        device_mark(b.d, 0);
-        device_copy_rows(b.d, b.weights, half, b.weights + half, half, half, 1);
-        device_mark(b.d, 1);
-        best = std::min(best, finish_ms(b));
-    }
-    return 2.0 * (double)half / best / 1e6;
-}
-
 } // namespace
 
 int main(int argc, char **argv) {
@@ -313,7 +300,8 @@ int main(int argc, char **argv) {
     if (device_create(&b.d, &error) != DS4_OK) stop(error.message);
     b.weights = (uint8_t *)take(b, WEIGHT_BYTES);
     b.code_book = (uint32_t *)take(b, BOOK_BYTES);
-    b.copy = copy_speed(b);
+    if (device_measure_copy(b.d, b.weights, WEIGHT_BYTES, &b.copy, &error) != DS4_OK)
+        stop(error.message);
     printf("a copy: %.0f GB/s\n", b.copy);
     fill(b, b.weights, WEIGHT_BYTES, 1);
     fill(b, b.code_book, BOOK_BYTES, 3);

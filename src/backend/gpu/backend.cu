@@ -448,22 +448,12 @@ static ds4_status run(ds4_backend *base, const ds4_step *step, const ds4_logit_r
 }
 
 static ds4_status measure_copy(ds4_backend *base, double *gb_per_second, ds4_error *error) {
-    enum { COPIES = 5 };
-    const size_t half = (size_t)512 << 20; /* more than the caches hold */
+    const size_t n_bytes = (size_t)1 << 30; /* more than the caches hold */
     device *d = ((gpu_backend *)base)->d;
-    uint8_t *memory = (uint8_t *)device_allocate(d, 2 * half);
-    ds4_status status = DS4_OK;
+    void *memory = device_allocate(d, n_bytes);
     *gb_per_second = 0;
     if (memory == nullptr) return DS4_OK;
-    for (int i = 0; i < COPIES && status == DS4_OK; i++) {
-        device_mark(d, 0);
-        device_copy_rows(d, memory, half, memory + half, half, half, 1);
-        device_mark(d, 1);
-        status = device_finish(d, error);
-        double ms = status == DS4_OK ? device_marked_ms(d) : 0;
-        double rate = ms > 0 ? 2 * (double)half / ms / 1e6 : 0;
-        if (rate > *gb_per_second) *gb_per_second = rate;
-    }
+    ds4_status status = device_measure_copy(d, memory, n_bytes, gb_per_second, error);
     device_release(d, memory);
     return status;
 }

@@ -48,6 +48,11 @@ void device_graph_release(device *d, device_graph *graph);
 void device_mark(device *d, int mark); /* 0 or 1 */
 float device_marked_ms(device *d);
 
+/* The best rate, in GB/s (10^9 bytes read and written), at which half of `memory` is copied to its
+ * other half; 0 where there is no clock. Waits for the queue. */
+ds4_status device_measure_copy(device *d, void *memory, size_t n_bytes, double *gb_per_second,
+                               ds4_error *error);
+
 #ifdef __CUDACC__
 
 cudaStream_t device_stream(device *d);

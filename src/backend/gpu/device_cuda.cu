@@ -206,4 +206,21 @@ float device_marked_ms(device *d) {
     return ms;
 }
 
+ds4_status device_measure_copy(device *d, void *memory, size_t n_bytes, double *gb_per_second,
+                               ds4_error *error) {
+    enum { COPIES = 5 };
+    size_t half = n_bytes / 2;
+    *gb_per_second = 0;
+    for (int i = 0; i < COPIES; i++) {
+        device_mark(d, 0);
+        device_copy_rows(d, memory, half, (uint8_t *)memory + half, half, half, 1);
+        device_mark(d, 1);
+        ds4_status status = device_finish(d, error);
+        if (status != DS4_OK) return status;
+        double ms = device_marked_ms(d), rate = ms > 0 ? 2 * (double)half / ms / 1e6 : 0;
+        if (rate > *gb_per_second) *gb_per_second = rate;
+    }
+    return DS4_OK;
+}
+
 } // namespace GPU_NAMESPACE

@@ -142,4 +142,14 @@ float device_marked_ms(device *d) {
     return 0;
 }
 
+ds4_status device_measure_copy(device *d, void *memory, size_t n_bytes, double *gb_per_second,
+                               ds4_error *error) {
+    (void)d;
+    (void)memory;
+    (void)n_bytes;
+    (void)error;
+    *gb_per_second = 0;
+    return DS4_OK;
+}
+
 } // namespace GPU_NAMESPACE
